@@ -1,0 +1,1 @@
+"""Timings of mvcore against a hand-written loop and against multivae, all with the same networks."""

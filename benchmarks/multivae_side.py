@@ -1,0 +1,194 @@
+"""The same work in multivae 1.0.3, with the networks of :mod:`benchmarks.networks`; none of its numerics is changed.
+
+A training step is what its trainer does for a batch on CPU: ``torch.optim.Adam`` with its defaults (not fused),
+``zero_grad``, ``backward``, ``step``. The loader, callbacks and logged metrics are left out.
+"""
+
+# mypy: disable-error-code="import-untyped, import-not-found, misc"
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from benchmarks.networks import Networks, double_log_scales, make_networks
+from benchmarks.settings import LEARNING_RATE, Rows, Setting
+
+_TORCHVISION = ("", ".datasets", ".datasets.utils", ".models", ".transforms", ".utils")
+
+
+class _Stub(ModuleType):
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return object
+
+
+@contextmanager
+def torchvision_stub() -> Iterator[None]:
+    """Lets multivae be imported without torchvision, which only its datasets and plots use; removed at the end."""
+    stubs = {} if find_spec("torchvision") else {f"torchvision{end}": _Stub(f"torchvision{end}") for end in _TORCHVISION}
+    for name, stub in stubs.items():
+        stub.__spec__, stub.__path__ = ModuleSpec(name, None), []
+    sys.modules.update(stubs)
+    try:
+        yield
+    finally:
+        for name in stubs:
+            del sys.modules[name]
+
+
+with torchvision_stub():
+    from multivae.data.datasets.base import IncompleteDataset, MultimodalBaseDataset
+    from multivae.models import JNF, MVAE, JNFConfig, MMVAEPlus, MMVAEPlusConfig, MoPoE, MoPoEConfig, MVAEConfig
+    from multivae.models.base import BaseMultiVAE
+    from multivae.models.nn import BaseMultilatentEncoder
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn.base_architectures import BaseDecoder, BaseEncoder
+
+# The sampler of JNF announces each call at level INFO, on two handlers.
+logging.getLogger("multivae").setLevel(logging.WARNING)
+for _name in [name for name in logging.root.manager.loggerDict if name.startswith("multivae.")]:
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+class _SharedEncoder(BaseEncoder):
+    def __init__(self, network: torch.nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.network, self.latent_dim = network, latent_dim
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        loc, log_variance = self.network(x)
+        return ModelOutput(embedding=loc, log_covariance=log_variance)
+
+
+class _PrivateEncoder(BaseMultilatentEncoder):
+    def __init__(self, network: torch.nn.Module, latent_dim: int, private_dim: int) -> None:
+        super().__init__()
+        self.network, self.latent_dim, self.style_dim = network, latent_dim, private_dim
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        loc, log_variance, private_loc, private_log_variance = self.network(x)
+        return ModelOutput(
+            embedding=loc,
+            log_covariance=log_variance,
+            style_embedding=private_loc,
+            style_log_covariance=private_log_variance,
+        )
+
+
+class _Decoder(BaseDecoder):
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=self.network(z))
+
+
+def dataset(rows: Rows) -> MultimodalBaseDataset | IncompleteDataset:
+    """The batch in multivae's type, on new dictionaries, since some of its methods drop keys from those they get."""
+    if rows.complete:
+        return MultimodalBaseDataset(data=dict(rows.x))
+    return IncompleteDataset(data=dict(rows.x), masks={m: rows.observed[:, i] for i, m in enumerate(rows.x)})
+
+
+def mopoe(setting: Setting, *, beta: float = 1.0, networks: Networks | None = None) -> MoPoE:
+    """MoPoE with all subsets; its prior expert is in the component of all modalities only."""
+    return MoPoE(MoPoEConfig(**_sizes(setting), beta=beta), **_wrapped(setting, networks))
+
+
+def mmvae_plus(
+    setting: Setting,
+    *,
+    K: int = 1,
+    loss: Literal["iwae_looser", "dreg_looser"] = "iwae_looser",
+    family: Literal["laplace_with_softmax", "normal_with_softplus", "normal"] = "laplace_with_softmax",
+    networks: Networks | None = None,
+) -> MMVAEPlus:
+    """MMVAE+ with K draws; the prior scales of the private latents are learned (its default)."""
+    config = MMVAEPlusConfig(
+        **_sizes(setting),
+        modalities_specific_dim=setting.private_dim,
+        K=K,
+        loss=loss,
+        prior_and_posterior_dist=family,
+    )
+    return MMVAEPlus(config, **_wrapped(setting, networks, variances=family == "normal"))
+
+
+def jnf(setting: Setting, *, networks: Networks | None = None) -> JNF:
+    """JNF with its default flows: MAF of 2 blocks, each with 3 hidden layers of 128."""
+    return JNF(JNFConfig(**_sizes(setting)), **_wrapped(setting, networks))
+
+
+def mvae(setting: Setting, *, networks: Networks | None = None) -> MVAE:
+    """MVAE: the product of all experts and the prior."""
+    return MVAE(MVAEConfig(**_sizes(setting)), **_wrapped(setting, networks))
+
+
+def training_step(model: BaseMultiVAE, rows: Rows) -> Callable[[], None]:
+    """One step of multivae's trainer on one batch: forward, ``zero_grad``, backward, Adam."""
+    model.train()
+    inputs, n_rows = dataset(rows), len(rows.observed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+
+    def step() -> None:
+        loss = model(inputs, epoch=1, dataset_size=n_rows, uses_ddp=False, batch_ratio=0.0).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def subset_sampling(
+    model: JNF, rows: Rows, given: tuple[str, str], *, mcmc_steps: int = 100, n_lf: int = 10, eps_lf: float = 0.01
+) -> Callable[[], None]:
+    """One draw for each row from the product of two flows by Hamiltonian Monte Carlo; the numbers are its defaults."""
+    model.eval()
+    inputs = dataset(rows)
+
+    def sample() -> None:
+        model.encode(inputs, list(given), N=1, mcmc_steps=mcmc_steps, n_lf=n_lf, eps_lf=eps_lf)
+
+    return sample
+
+
+def joint_nll(model: BaseMultiVAE, rows: Rows, *, K: int = 1000, batch_size_K: int = 100) -> Callable[[], None]:
+    """The joint negative log-likelihood of a batch with K importance samples (its default K and chunk)."""
+    inputs = dataset(rows)
+
+    def estimate() -> None:
+        model.compute_joint_nll(inputs, K=K, batch_size_K=batch_size_K)
+
+    return estimate
+
+
+def _sizes(setting: Setting) -> dict[str, Any]:
+    shapes = {m: setting.shape for m in setting.names}
+    return {"n_modalities": setting.modalities, "latent_dim": setting.latent_dim, "input_dims": shapes}
+
+
+def _wrapped(setting: Setting, networks: Networks | None, *, variances: bool = True) -> dict[str, Any]:
+    networks = make_networks(setting) if networks is None else deepcopy(networks)
+    if variances:
+        for encoder in networks.encoders.values():
+            double_log_scales(encoder)
+    encoders = {m: _encoder(network, setting) for m, network in networks.encoders.items()}
+    return {"encoders": encoders, "decoders": {m: _Decoder(network) for m, network in networks.decoders.items()}}
+
+
+def _encoder(network: torch.nn.Module, setting: Setting) -> BaseEncoder:
+    if setting.private_dim:
+        return _PrivateEncoder(network, setting.latent_dim, setting.private_dim)
+    return _SharedEncoder(network, setting.latent_dim)

@@ -1,0 +1,73 @@
+"""The functions of a user's first lines: a data set and a model, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mvcore.config import edit
+from mvcore.data.schema import Schema
+from mvcore.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from mvcore.data.dataset import MultimodalDataset
+    from mvcore.models.base import Model
+
+
+def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
+    """Builds a model that fits the data's schema.
+
+    Args:
+        name: Name of an installed model, ``mopoe`` or ``mvcore-mopoe:mopoe``; ``mvcore plugins`` lists them.
+        data: A data set, or its schema.
+        **fields: Fields of the model's config, checked strictly; the others keep the paper's defaults. A field of a
+            part goes by its path: ``**{"loss.beta": 2.5}``. In ``modalities`` only what differs needs to be said:
+            ``modalities={"image": {"likelihood": "laplace"}}``.
+
+    Returns:
+        The model, its weights drawn from torch's global generator.
+
+    Raises:
+        UnknownComponentError: If no such model is installed.
+        ConfigError: If a field does not exist or a value does not fit; it has all problems.
+
+    Example:
+        >>> import mvcore
+        >>> model = mvcore.create("multimodal", mvcore.dataset("mfeat"), latent_dim=8)
+        >>> model.config.latent_dim
+        8
+    """
+    registry = Registry.installed()
+    schema = data if isinstance(data, Schema) else data.schema
+    spec = registry.spec("model", name)
+    config = spec.config().complete(schema)  # type: ignore[attr-defined]
+    model: Model = spec.builder()(edit(config, _flat(fields), registry), schema)
+    return model
+
+
+def dataset(name: str, **fields: Any) -> MultimodalDataset:
+    """A data set by name: ``mfeat`` and ``miniacc`` come with the package.
+
+    Raises:
+        UnknownComponentError: If no such data set is installed.
+        ConfigError: If a field does not exist or a value does not fit.
+    """
+    registry = Registry.installed()
+    spec = registry.spec("dataset", name)
+    data: MultimodalDataset = spec.builder()(edit(spec.config(), fields, registry))
+    return data
+
+
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of single modalities as paths, so that they change the defaults instead of replacing them."""
+    flat = {}
+    for name, value in fields.items():
+        if name == "modalities" and isinstance(value, Mapping):
+            for modality, parts in value.items():
+                if isinstance(parts, Mapping):
+                    flat |= {f"modalities.{modality}.{part}": v for part, v in parts.items()}
+                else:
+                    flat[f"modalities.{modality}"] = parts
+        else:
+            flat[name] = value
+    return flat

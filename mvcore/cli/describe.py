@@ -1,0 +1,108 @@
+"""``mvcore describe``: what one component is, and what can be set."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, get_args, get_type_hints
+
+import attrs
+import click
+
+from mvcore.cli import table
+from mvcore.converter import default_of
+from mvcore.errors import UnknownComponentError
+from mvcore.plugins.registry import Entry, Registry
+from mvcore.plugins.spec import KINDS, ComponentConfig, ComponentSpec
+
+
+@click.command("describe")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="Only the component of this kind.")
+def command(name: str, kind: str | None) -> None:
+    """Describe the components called NAME, or DIST:NAME, and their fields."""
+    registry = Registry.installed()
+    entries = _called(registry, name, [kind] if kind else list(KINDS))
+    texts = [_description(registry, entry, registry.load(entry)) for entry in entries]
+    click.echo("\n\n".join(texts))
+
+
+def _called(registry: Registry, name: str, kinds: list[str]) -> list[Entry]:
+    """A name may be used once in each kind; it is unknown if no kind has it."""
+    if len(kinds) == 1:
+        return [registry.find(kinds[0], name)]
+    found = [registry.find(kind, name) for kind in kinds if registry.matching(kind, name)]
+    if not found:
+        known = {entry.id if ":" in name else entry.name for entry in registry.entries()}
+        raise UnknownComponentError("component", name, sorted(known))
+    return found
+
+
+def _description(registry: Registry, entry: Entry, spec: ComponentSpec) -> str:
+    facts = {
+        "summary": spec.summary,
+        "paper": spec.paper,
+        "distribution": f"{entry.dist} {entry.version}",
+        "revision": str(spec.revision),
+        "partial data": spec.partial_data,
+    }
+    about = [[key, value] for key, value in facts.items() if value]
+    return "\n\n".join([table([[entry.kind, entry.name], *about]), _fields(registry, spec.config)])
+
+
+def _fields(registry: Registry, config: type[Any]) -> str:
+    types = get_type_hints(config)
+    docs = {name: doc for cls in reversed(config.__mro__) for name, doc in _docstrings(cls)}
+    rows = [
+        [field.alias, _type_name(types[field.name]), _default(registry, field), docs.get(field.name, "")]
+        for field in _attributes(config)
+    ]
+    return table([["field", "type", "default", "meaning"], *rows]) if rows else "It has no fields."
+
+
+def _type_name(type_: Any) -> str:
+    """A type without its modules, and with its aliases spelled out: what may be written, not how it is called."""
+    return type_.__name__ if inspect.isclass(type_) and not get_args(type_) else re.sub(r"\b(?:\w+\.)+", "", repr(type_))
+
+
+def _default(registry: Registry, field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING:
+        return "required"
+    computed = getattr(field.default, "takes_self", False)
+    return "computed" if computed else _shown(registry, default_of(field, None))
+
+
+def _shown(registry: Registry, value: Any) -> str:
+    """A component as its name and what differs from its own defaults, anything else as Python writes it."""
+    if not isinstance(value, ComponentConfig):
+        return repr(value)
+    fields = ((field, getattr(value, field.name)) for field in _attributes(type(value)))
+    set_ = [f"{field.alias}={_shown(registry, part)}" for field, part in fields if part != default_of(field, value)]
+    return f"{registry.entry_of(type(value)).name}({', '.join(set_)})"
+
+
+def _attributes(cls: type[Any]) -> tuple[attrs.Attribute[Any], ...]:
+    return tuple(field for field in attrs.fields(cls) if field.init)
+
+
+def _docstrings(cls: type[Any]) -> Iterator[tuple[str, str]]:
+    """The docstring under each field that the source of a class declares; none without the source."""
+    try:
+        source = textwrap.dedent(inspect.getsource(cls))
+    except (OSError, TypeError):
+        return
+    (node,) = ast.parse(source).body
+    body = node.body if isinstance(node, ast.ClassDef) else []
+    for statement, after in pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            yield statement.target.id, _docstring(after)
+
+
+def _docstring(node: ast.stmt) -> str:
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        return " ".join(node.value.value.split())
+    return ""

@@ -1,0 +1,191 @@
+"""A batch of partially observed rows. It holds what is observed and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from mvcore.errors import DataError
+
+
+@final
+class Batch:
+    """Rows with their observed modalities, packed: ``x[m]`` has one entry for each row that has m.
+
+    What is absent does not exist here, so nothing can read it. All indices are made on the host, so no kernel
+    of an accelerator waits for one. A batch is never written to; views share its tensors.
+
+    Args:
+        x: For each modality the observed values ``(n_m, *shape)``, in the order of the rows.
+        observed: Which row has which modality ``(B, M)``, bool, on the host, columns in the order of ``x``.
+        cells: Which values inside an observation are known, bool of the shape of ``x[m]``; all, where not given.
+    """
+
+    __slots__ = ("_index", "cells", "device", "names", "observed", "x")
+
+    def __init__(
+        self,
+        x: Mapping[str, Tensor],
+        observed: Tensor,
+        cells: Mapping[str, Tensor] | None = None,
+        *,
+        device: torch.device | None = None,
+    ) -> None:
+        self.x, self.observed, self.cells = dict(x), observed, dict(cells or {})
+        self.names = tuple(self.x)
+        #: Where the values are; a view may have none of its own to tell.
+        self.device = device or next((v.device for v in self.x.values()), torch.device("cpu"))
+        self._index: dict[object, Tensor] = {}
+
+    @classmethod
+    def from_dense(cls, x: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Batch:
+        """Packs ``x[m] (B, *shape)``; rows where ``masks[m] (B,)`` is False are left out, whatever they hold.
+
+        Raises:
+            DataError: Where a mask is not bool of shape (B,), sizes differ, an observed value is NaN or a row has
+                nothing.
+        """
+        size = len(next(iter(x.values()))) if x else 0
+        for name in set(masks or {}) - set(x):
+            raise DataError(f"There is a mask for {name!r}, which is no modality; the batch has {', '.join(x)}.")
+        for name, values in x.items():
+            if len(values) != size:
+                raise DataError(f"Modality {name!r} has {len(values)} rows, the first modality has {size}.")
+        columns = [_row_mask(name, (masks or {}).get(name), size) for name in x]
+        observed = torch.stack(columns, dim=1) if columns else torch.ones(size, 0, dtype=torch.bool)
+        if empty := int((~observed.any(dim=1)).sum()):
+            raise DataError(f"{empty} of {size} rows have no modality at all; leave them out.")
+        packed = {name: v[observed[:, i].to(v.device)] for i, (name, v) in enumerate(x.items())}
+        for name, values in packed.items():
+            check_finite(name, values)
+        return cls(packed, observed)
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{m}: {len(self.x[m])}" for m in self.names)
+        return f"Batch({len(self)} rows; {parts})"
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row has every modality of the batch."""
+        return sum(map(len, self.x.values())) == self.observed.numel()
+
+    def column(self, name: str) -> Tensor:
+        """Which rows have the modality ``(B,)``, on the host; none, if the batch does not hold it."""
+        if name in self.x:
+            return self.observed[:, self.names.index(name)]
+        return torch.zeros(len(self), dtype=torch.bool)
+
+    def rows(self, name: str) -> Tensor:
+        """The rows ``(n_m,)`` that have the modality, on the batch's device."""
+        return self._cached(name, lambda: self.column(name).nonzero().squeeze(1))
+
+    def dense(self, packed: Sequence[Tensor], fill: float) -> Tensor:
+        """Spreads one ``(n_m, D)`` for each modality into ``(M, B, D)``, ``fill`` where a row lacks the modality."""
+        if self.complete:
+            return torch.stack(list(packed))
+        index = self._cached(None, lambda: self.observed.T.reshape(-1).nonzero().squeeze(1))
+        values = torch.cat(list(packed))
+        out = values.new_full((self.observed.numel(), *values.shape[1:]), fill)
+        return out.index_copy(0, index, values).unflatten(0, (len(self.names), len(self)))
+
+    def match(self, name: str, rows: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Pairs that a modality's likelihood needs, and the packed observation of each.
+
+        Args:
+            name: The modality.
+            rows: The row of each pair ``(N,)``, on the host; None where pair n is row n.
+
+        Returns:
+            The pairs ``(N_m,)`` whose row has the modality (None: all), and for each the position of its row in
+            ``x[name]`` (None: in order).
+        """
+        have = self.column(name)
+        if rows is None:
+            return (None if bool(have.all()) else self.rows(name)), None
+        position = have.cumsum(0) - 1
+        pairs = have[rows].nonzero().squeeze(1)
+        return _to(pairs, self.device), _to(position[rows[pairs]], self.device)
+
+    def only(self, names: Iterable[str]) -> Batch:
+        """The view of these modalities. Rows stay; one that has none of them has nothing left."""
+        kept = self._known(names)
+        columns = [i for i, name in enumerate(self.names) if name in kept]
+        chosen = [self.names[i] for i in columns]
+        return Batch(
+            {m: self.x[m] for m in chosen},
+            self.observed[:, columns],
+            {m: self.cells[m] for m in chosen if m in self.cells},
+            device=self.device,
+        )
+
+    def without(self, names: Iterable[str]) -> Batch:
+        """The view of all modalities but these."""
+        dropped = self._known(names)
+        return self.only(m for m in self.names if m not in dropped)
+
+    def select(self, rows: Tensor) -> Batch:
+        """The batch of some rows ``(R,)``, by index or bool mask, in the given order."""
+        rows = rows.cpu()
+        rows = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
+        take = {m: self.match(m, rows)[1] for m in self.names}
+        return Batch(
+            {m: self.x[m][take[m]] for m in self.names},
+            self.observed[rows],
+            {m: c[take[m]] for m, c in self.cells.items()},
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch with its values on a device; ``observed`` stays on the host."""
+        move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}
+        return Batch(move, self.observed, {m: c.to(device, non_blocking=True) for m, c in self.cells.items()})
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, for a faster move to a GPU."""
+        pinned = {m: v.pin_memory() for m, v in self.x.items()}
+        return Batch(pinned, self.observed, {m: c.pin_memory() for m, c in self.cells.items()})
+
+    def _known(self, names: Iterable[str]) -> set[str]:
+        chosen = {names} if isinstance(names, str) else set(names)
+        if unknown := sorted(chosen - set(self.names)):
+            raise DataError(f"Unknown modality {unknown[0]!r}; the batch has {', '.join(self.names)}.")
+        return chosen
+
+    def stream(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The modality's observed rows in one block, with the mask of their known cells."""
+        yield self.x[name], self.cells.get(name)
+
+    def _cached(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+        if key not in self._index:
+            self._index[key] = _to(make(), self.device)
+        return self._index[key]
+
+
+def check_finite(name: str, values: Tensor) -> None:
+    """Raises a DataError if an observed floating-point value is NaN or infinite."""
+    if values.is_floating_point() and not bool((finite := values.isfinite()).all()):
+        bad = (~finite.flatten(1).all(1)).nonzero().squeeze(1)
+        raise DataError(
+            f"Modality {name!r} has NaN or infinite values in {len(bad)} observed rows, first in the {int(bad[0])}th "
+            "of them. Mask rows that are not observed, or fill or mask single missing values."
+        )
+
+
+def _row_mask(name: str, mask: Tensor | None, size: int) -> Tensor:
+    if mask is None:
+        return torch.ones(size, dtype=torch.bool)
+    if mask.dtype != torch.bool or mask.shape != (size,):
+        raise DataError(
+            f"The mask of {name!r} must be bool of shape ({size},), True where the row has the modality; "
+            f"got {str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}."
+        )
+    return mask.cpu()
+
+
+def _to(index: Tensor, device: torch.device) -> Tensor:
+    return index if device.type == "cpu" else index.to(device, non_blocking=True)

@@ -1,0 +1,189 @@
+"""Partially observed data in memory, stored packed, and read batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvcore.data.batch import Batch
+from mvcore.data.schema import ModalitySpec, Schema
+from mvcore.errors import DataError
+
+
+@final
+class MultimodalDataset:
+    """Rows with any pattern of observed modalities, in memory.
+
+    Args:
+        arrays: For each modality an array or tensor ``(n, *shape)``; what it holds in rows that a mask leaves out is
+            never read.
+        masks: For each modality that not every row has, a bool array ``(n,)``, True where the row has it.
+        likelihoods: Name of the likelihood of each modality; normal by default, categorical for integers.
+        cells: For modalities with single unknown values, a bool array of the modality's shape, True where known.
+        labels: One label for each row, for evaluation only.
+        ids: One identifier for each row.
+        columns: Names of a table's features.
+
+    Raises:
+        DataError: For wrong shapes or dtypes, NaN in an observed row, a row with nothing, an unknown modality.
+
+    Example:
+        >>> import numpy as np
+        >>> from mvcore.data.dataset import MultimodalDataset
+        >>> data = MultimodalDataset(
+        ...     {"a": np.zeros((3, 2), np.float32), "b": np.ones((3, 4), np.float32)},
+        ...     masks={"b": np.array([True, False, True])},
+        ... )
+        >>> data.patterns()
+        {('a', 'b'): 2, ('a',): 1}
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, Any],
+        masks: Mapping[str, Any] | None = None,
+        *,
+        likelihoods: Mapping[str, str] | None = None,
+        cells: Mapping[str, Any] | None = None,
+        labels: Any = None,
+        ids: Sequence[str] | None = None,
+        columns: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        if not arrays:
+            raise DataError("A data set needs at least one modality; got none.")
+        for what, given in {"masks": masks, "likelihoods": likelihoods, "cells": cells, "columns": columns}.items():
+            if unknown := set(given or {}) - set(arrays):
+                raise DataError(f"{what} names {min(unknown)!r}, which is no modality; there are {', '.join(arrays)}.")
+        x = {name: _tensor(name, a) for name, a in arrays.items()}
+        known = {name: torch.as_tensor(np.asarray(c)) for name, c in (cells or {}).items()}
+        for name, c in known.items():
+            if c.dtype != torch.bool or c.shape != x[name].shape:
+                raise DataError(f"The cells of {name!r} must be bool of shape {tuple(x[name].shape)}; got {_kind(c)}.")
+            x[name] = x[name].where(c, torch.zeros((), dtype=x[name].dtype))
+        rows = {name: torch.as_tensor(np.asarray(m)) for name, m in (masks or {}).items()}
+        batch = Batch.from_dense(x, rows)
+        if not len(batch):
+            raise DataError("A data set needs at least one row; got none.")
+        for name in x:
+            if not len(batch.x[name]):
+                raise DataError(f"No row has the modality {name!r}; leave it out.")
+        self.schema = Schema(tuple(_spec(n, batch.x[n], likelihoods or {}, columns or {}) for n in x))
+        self._batch = Batch(batch.x, batch.observed, {n: c[batch.column(n)] for n, c in known.items()})
+        self.labels = _row_values("labels", labels, len(batch))
+        self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{m}: {len(self._batch.x[m])}" for m in self.schema.names)
+        return f"MultimodalDataset({len(self)} rows; {counts})"
+
+    @property
+    def observed(self) -> Tensor:
+        """Which row has which modality ``(n, M)``, bool."""
+        return self._batch.observed
+
+    def patterns(self) -> dict[tuple[str, ...], int]:
+        """How many rows have each set of modalities, the most frequent first."""
+        codes, counts = self.observed.unique(dim=0, return_counts=True)
+        order = counts.argsort(descending=True, stable=True)
+        names = self.schema.names
+        return {tuple(m for m, has in zip(names, codes[i].tolist(), strict=True) if has): int(counts[i]) for i in order}
+
+    def batch(self, rows: Tensor | None = None) -> Batch:
+        """Some rows, by index or bool mask, or all, as one batch."""
+        return self._batch if rows is None else self._batch.select(rows)
+
+    def batches(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """All rows in batches of at most ``size``: in order, or shuffled by a generator."""
+        order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
+        for rows in order.split(size):
+            yield self._batch.select(rows)
+
+    def stream(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The observed rows of one modality, with the mask of their known cells."""
+        yield from self._batch.stream(self.schema[name].name)
+
+    def dense(self, name: str) -> tuple[Tensor, Tensor]:
+        """One modality ``(n, *shape)``, 0 where a row does not have it, and the mask ``(n,)`` of the rows that do."""
+        packed, have = self._batch.x[self.schema[name].name], self._batch.column(name)
+        full = packed.new_zeros(len(self), *packed.shape[1:])
+        full[have] = packed
+        return full, have
+
+    def select(self, rows: Any) -> MultimodalDataset:
+        """The data set of some rows, by index or bool mask."""
+        index = torch.as_tensor(np.asarray(rows))
+        index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        return self._replace(self._batch.select(index), index)
+
+    def split(self, share: float, *, seed: int = 0) -> tuple[MultimodalDataset, MultimodalDataset]:
+        """Two random parts, the first with ``share`` of the rows."""
+        if not 0 < share < 1:
+            raise DataError(f"share must lie between 0 and 1, got {share!r}.")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        first = round(share * len(self))
+        return self.select(order[:first]), self.select(order[first:])
+
+    def hide(self, mask: Any) -> MultimodalDataset:
+        """The data set without what a bool array ``(n, M)`` marks True; columns in the order of the schema."""
+        hidden = torch.as_tensor(np.asarray(mask))
+        if hidden.dtype != torch.bool or hidden.shape != self.observed.shape:
+            raise DataError(f"The mask must be bool of shape {tuple(self.observed.shape)}; got {_kind(hidden)}.")
+        observed = self.observed & ~hidden
+        if empty := int((~observed.any(1)).sum()):
+            raise DataError(f"{empty} of {len(self)} rows would have no modality left; keep one in every row.")
+        kept = {m: observed[:, i][self._batch.column(m)] for i, m in enumerate(self.schema.names)}
+        x = {m: self._batch.x[m][kept[m]] for m in self.schema.names}
+        batch = Batch(x, observed, {m: c[kept[m]] for m, c in self._batch.cells.items()})
+        return self._replace(batch, torch.arange(len(self)))
+
+    def _replace(self, batch: Batch, rows: Tensor) -> MultimodalDataset:
+        other = object.__new__(MultimodalDataset)
+        other.schema, other._batch = self.schema, batch
+        other.labels = None if self.labels is None else self.labels[rows.numpy()]
+        other.ids = None if self.ids is None else self.ids[rows.numpy()]
+        return other
+
+
+def _tensor(name: str, array: Any) -> Tensor:
+    values = array if isinstance(array, Tensor) else np.asarray(array)
+    if not isinstance(values, Tensor) and values.dtype.kind not in "fiub":
+        raise DataError(f"Modality {name!r} must hold numbers; got dtype {values.dtype}.")
+    tensor = torch.as_tensor(values)
+    if tensor.ndim < 2:
+        raise DataError(
+            f"Modality {name!r} must have shape (rows, features, …); got {tuple(tensor.shape)}. "
+            "Write a single feature as (rows, 1)."
+        )
+    whole = not tensor.is_floating_point() and not tensor.is_complex()
+    return tensor.long() if whole and tensor.dtype != torch.bool else tensor.float()
+
+
+def _spec(
+    name: str, x: Tensor, likelihoods: Mapping[str, str], columns: Mapping[str, Sequence[str]]
+) -> ModalitySpec:
+    likelihood = likelihoods.get(name, "normal" if x.is_floating_point() else "categorical")
+    categories = int(x.max()) + 1 if likelihood == "categorical" else None
+    if name in columns and len(columns[name]) != x.shape[1]:
+        raise DataError(f"Modality {name!r} has {x.shape[1]} features, but {len(columns[name])} names of columns.")
+    names = tuple(columns[name]) if name in columns else None
+    return ModalitySpec(name=name, shape=x.shape[1:], likelihood=likelihood, categories=categories, columns=names)
+
+
+def _row_values(what: str, values: Any, size: int) -> np.ndarray[Any, Any] | None:
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.shape[:1] != (size,):
+        raise DataError(f"{what} must have one entry for each of {size} rows; got shape {array.shape}.")
+    return array
+
+
+def _kind(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"

@@ -1,0 +1,90 @@
+"""What a model knows of its data before it sees any: the modalities, their shapes and their likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, final
+
+from attrs import field, frozen
+
+from mvcore.errors import DataError
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    if isinstance(value, int):
+        raise DataError(f"A shape is a tuple without the rows, such as ({value},); got the number {value!r}.")
+    shape = tuple(int(size) for size in value)
+    if not shape or min(shape) < 1:
+        raise DataError(f"A shape needs at least one dimension and only positive sizes; got {shape!r}.")
+    return shape
+
+
+@final
+@frozen(kw_only=True)
+class ModalitySpec:
+    """One modality, without its data."""
+
+    name: str
+    """The modality's name, the key of its tensors everywhere."""
+    shape: tuple[int, ...] = field(converter=_shape)
+    """Shape of one observation, without the rows: ``(76,)`` or ``(3, 28, 28)``."""
+    likelihood: str = "normal"
+    """Name of the likelihood that fits the modality's values."""
+    categories: int | None = None
+    """Number of categories of a categorical modality, whose values are 0 .. categories - 1."""
+    columns: tuple[str, ...] | None = None
+    """Names of the features of a table."""
+
+    @property
+    def size(self) -> int:
+        """Number of values of one observation."""
+        product = 1
+        for size in self.shape:
+            product *= size
+        return product
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one observation as an encoder sees it: categories are one-hot, first."""
+        return self.shape if self.categories is None else (self.categories, *self.shape)
+
+
+def _named(value: Any) -> tuple[ModalitySpec, ...]:
+    modalities = tuple(value)
+    names = [m.name for m in modalities]
+    if not names or len(set(names)) < len(names):
+        raise DataError(f"A schema needs at least one modality, each name once; got {names!r}.")
+    return modalities
+
+
+@final
+@frozen
+class Schema:
+    """The modalities of a data set, in their order."""
+
+    modalities: tuple[ModalitySpec, ...] = field(converter=_named)
+
+    @classmethod
+    def from_shapes(cls, shapes: Mapping[str, Any], likelihoods: Mapping[str, str] | None = None) -> Schema:
+        """A schema from ``{"image": (3, 28, 28), …}``; likelihoods default to normal."""
+        chosen = dict(likelihoods or {})
+        return cls(
+            tuple(ModalitySpec(name=n, shape=s, likelihood=chosen.get(n, "normal")) for n, s in shapes.items())
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities' names, in order."""
+        return tuple(m.name for m in self.modalities)
+
+    def __getitem__(self, name: str) -> ModalitySpec:
+        for modality in self.modalities:
+            if modality.name == name:
+                return modality
+        raise DataError(f"There is no modality {name!r}; the schema has {', '.join(self.names)}.")
+
+    def __iter__(self) -> Iterator[ModalitySpec]:
+        return iter(self.modalities)
+
+    def __len__(self) -> int:
+        return len(self.modalities)

@@ -1,0 +1,120 @@
+"""Draws of latent variables, and what a model's posterior and prior must answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol, final
+
+import torch
+from torch import Tensor
+
+#: How draws meet the components of a mixture. ``random``: K for each row, each from a component drawn anew. ``each``: K
+#: from every component that a row has. ``spread``: at least K for each row, as many from each of its components.
+How = Literal["random", "each", "spread"]
+
+
+@final
+@dataclass(frozen=True)
+class Latents:
+    """K draws for each of N pairs of a row and a mixture component that exists in it.
+
+    Args:
+        values: The draws by name, each ``(K, N, *shape)``: ``shared``, ``private/<modality>``, ``level/3``, …
+        size: The number of rows B.
+        rows: The row of each pair ``(N,)``, on the host; None where pair n is row n.
+        component: The component that each draw comes from, ``(K, N)`` or ``(1, N)``; None where there is but one.
+        log_weight: Log of the share ``(N,)`` that a pair has in its row's expectation; the shares of a row sum to 1.
+            None: every share is 1.
+    """
+
+    values: Mapping[str, Tensor]
+    size: int
+    rows: Tensor | None = None
+    component: Tensor | None = None
+    log_weight: Tensor | None = None
+    _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.values[name]
+
+    @property
+    def K(self) -> int:
+        """Draws of each pair."""
+        return next(iter(self.values.values())).shape[0]
+
+    def with_values(self, values: Mapping[str, Tensor]) -> Latents:
+        """The same pairs, some values added or replaced."""
+        return replace(self, values={**self.values, **values})
+
+    def split(self, size: int) -> Iterator[Latents]:
+        """Blocks of about ``size`` draws in all: of draws where there are several, else of pairs."""
+        K, N = next(iter(self.values.values())).shape[:2]
+        if K > 1:
+            step = max(1, size // max(1, N))
+            for k in range(0, K, step):
+                yield replace(self, values={n: v[k : k + step] for n, v in self.values.items()})
+            return
+        rows = torch.arange(N) if self.rows is None else self.rows
+        for n in range(0, N, size) if N > size else [0]:
+            part = {name: v[:, n : n + size] for name, v in self.values.items()}
+            yield Latents(part, self.size, rows=rows[n : n + size]) if N > size else self
+
+    def take(self, pairs: Tensor | None) -> Mapping[str, Tensor]:
+        """The values at some pairs ``(N',)``, all where None."""
+        return self.values if pairs is None else {n: v.index_select(1, pairs) for n, v in self.values.items()}
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Expectation for each row: ``(K, N)`` to ``(B,)``."""
+        average = values.mean(0)
+        if self.log_weight is not None:
+            average = average * self.log_weight.exp()
+        return self.sum(average[None])
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over the draws and pairs of each row: ``(K, N)`` to ``(B,)``."""
+        total = values.sum(0)
+        if self.rows is None:
+            return total
+        return total.new_zeros(self.size).index_add(0, self.row_index(total.device), total)
+
+    def log_mean_exp(self, values: Tensor) -> Tensor:
+        """Log of the expectation of exp for each row: ``(K, N)`` to ``(B,)``."""
+        average = values.logsumexp(0) - math.log(len(values))
+        if self.log_weight is not None:
+            average = average + self.log_weight
+        if self.rows is None:
+            return average
+        index = self.row_index(average.device)
+        peak = average.detach().new_full((self.size,), -math.inf).scatter_reduce(0, index, average.detach(), "amax")
+        peak = peak.where(peak.isfinite(), 0)
+        return peak + self.sum((average - peak[index]).exp()[None]).log()
+
+    def per_row(self, values: Tensor) -> Tensor:
+        """What each row has, for each pair: ``(B, …)`` to ``(N, …)``."""
+        return values if self.rows is None else values.index_select(0, self.row_index(values.device))
+
+    def row_index(self, device: torch.device) -> Tensor:
+        """The row of each pair ``(N,)`` on a device."""
+        if self.rows is None:
+            return torch.arange(self.size, device=device)
+        if device not in self._index:
+            self._index[device] = self.rows.to(device, non_blocking=True)
+        return self._index[device]
+
+
+class LatentDistribution(Protocol):
+    """What ``Model.posterior``, ``Model.prior`` and ``Model.proposal`` return."""
+
+    def draw(self, K: int = 1, how: How = "random") -> Latents:
+        """Reparametrised draws from torch's global generator; ``how`` matters for mixtures only."""
+        ...
+
+    def log_prob(self, latents: Latents) -> Tensor:
+        """Log-density of each draw in nats, ``(K, N)``; latents of absent modalities are left out."""
+        ...
+
+    def point(self) -> Latents:
+        """The means, K = 1 and N = B; without a closed form, a documented estimate."""
+        ...

@@ -1,0 +1,126 @@
+"""Mixtures over subsets of modalities, of which each row has those components that its modalities allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+
+from mvcore.distributions.diagonal import Diagonal
+from mvcore.distributions.latents import How, Latents
+
+#: Values that one block of a mixture's density may hold: 2**22 floats are 16 MiB, about a last-level cache.
+BLOCK = 2**22
+
+
+@final
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture for each row; the parameters are dense, the draws packed over the pairs that exist.
+
+    Args:
+        components: The components ``(C, B, D)``, with safe values where a row has no such component.
+        weights: Their probabilities ``(C, B)``, 0 where a row has no such component.
+        exists: Which component exists in which row ``(C, B)``, on the host. Each row has at least one.
+    """
+
+    components: Diagonal
+    weights: Tensor
+    exists: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of components C and of rows B."""
+        C, B = self.exists.shape
+        return C, B
+
+    @cached_property
+    def log_weights(self) -> Tensor:
+        """Log-probabilities ``(C, B)``, −inf where a row has no such component."""
+        return self.weights.log()
+
+    def detach(self) -> Mixture:
+        """The same mixture, its parameters cut from the graph."""
+        return Mixture(self.components.detach(), self.weights.detach(), self.exists)
+
+    def mean(self) -> Tensor:
+        """The mean ``(B, D)``."""
+        return torch.einsum("cb,cbd->bd", self.weights, self.components.loc)
+
+    def kl(self, prior: Mixture) -> Tensor:
+        r"""The convex bound :math:`\sum_c \pi_c KL(q_c \| p)` of the divergence ``(B,)`` from a prior of one component.
+
+        It is exact if C = 1.
+        """
+        if prior.shape[0] > 1:
+            raise ValueError("A mixture prior has no closed divergence; estimate it from draws: log q(z) − log p(z).")
+        return (self.weights * self.components.kl(prior.components)).sum(0)
+
+    def draw(self, K: int = 1, how: How = "random") -> Latents:
+        """Draws ``shared (K, N, D)``; see ``How``."""
+        C, B = self.shape
+        if C == 1:
+            return Latents({"shared": self.components[0].rsample(K)}, B)
+        return {"random": self._random, "each": self._each, "spread": self._spread}[how](K)
+
+    def log_prob(self, latents: Latents) -> Tensor:
+        """Log-density in nats ``(K, N)`` of ``shared`` under the mixture of each pair's row."""
+        z = latents["shared"]
+        if self.shape[0] == 1:
+            return self.components[0][self._rows(latents)].log_prob(z)
+        step = max(1, BLOCK // max(1, z.numel()))
+        return torch.cat([self._joint(latents, c, c + step) for c in range(0, self.shape[0], step)]).logsumexp(0)
+
+    def _joint(self, latents: Latents, start: int, stop: int) -> Tensor:
+        """``log π_c + log q_c(z)`` of the components from start to stop: (c, K, N)."""
+        index = self._rows(latents)
+        components = self.components[start:stop][:, index]
+        return self.log_weights[start:stop][:, index][:, None] + components[:, None].log_prob(latents["shared"])
+
+    def _rows(self, latents: Latents) -> Tensor | slice:
+        """Index of each pair's row; a mixture of one row stands for every row."""
+        one = latents.rows is None or self.shape[1] == 1
+        return slice(None) if one else latents.row_index(self.weights.device)
+
+    def _random(self, K: int) -> Latents:
+        C, B = self.shape
+        component = torch.multinomial(self.weights.detach().T, K, replacement=True).T  # (K, B)
+        index = component * B + torch.arange(B, device=component.device)
+        chosen = self.components.flatten().take(index.reshape(-1))
+        return Latents({"shared": chosen.rsample(1)[0].unflatten(0, (K, B))}, B, component=component)
+
+    def _pairs(self) -> Tensor:
+        return self.exists.reshape(-1).nonzero().squeeze(1)
+
+    def _each(self, K: int) -> Latents:
+        return self._draw_pairs(self._pairs(), K, 1)
+
+    def _spread(self, K: int) -> Latents:
+        counts = self.exists.sum(0)
+        repeats = (K + counts - 1) // counts  # draws of each component of a row
+        if int(repeats.min()) == int(repeats.max()):
+            return self._draw_pairs(self._pairs(), int(repeats[0]), 1)
+        pairs = self._pairs()
+        each = repeats[pairs % self.shape[1]]
+        return self._draw_pairs(pairs.repeat_interleave(each), 1, each.repeat_interleave(each))
+
+    def _draw_pairs(self, pairs: Tensor, K: int, repeats: Tensor | int) -> Latents:
+        """K draws at each index into the flattened (C, B); a pair listed several times shares its weight."""
+        C, B = self.shape
+        where = pairs.to(self.weights.device)
+        flat = self.components.flatten()
+        chosen = flat if len(pairs) == C * B else flat.take(where)
+        shares = self.log_weights.reshape(-1)[where]
+        if not isinstance(repeats, int):
+            shares = shares - repeats.to(shares).log()
+        z = chosen.rsample(K)
+        return Latents({"shared": z}, B, rows=pairs % B, component=(where // B)[None], log_weight=shares)
+
+
+def share_equally(exists: Tensor, like: Tensor) -> Tensor:
+    """Equal weights ``(C, B)`` of the components that a row has, 0 for the others, with the dtype and device of like."""
+    have = exists.to(like)
+    return have / have.sum(0)

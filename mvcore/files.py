@@ -1,0 +1,136 @@
+"""Saved models: a folder with config.json, model.safetensors and README.md, and nothing that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+import mvcore
+from mvcore import config as configs
+from mvcore.data.schema import Schema
+from mvcore.errors import ModelFileError, NotPackagedError
+from mvcore.plugins import requires
+from mvcore.plugins.registry import Registry
+
+if TYPE_CHECKING:
+    from mvcore.models.base import Model
+
+FORMAT = 1
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> Path:
+    """Writes a model into a folder, whole or not at all; an older model in the folder is replaced.
+
+    Raises:
+        NotPackagedError: If the model was built by hand, so that nobody could build it again.
+        ModelFileError: If the folder holds something that is not a saved model.
+    """
+    folder = Path(path)
+    if model.config is None:
+        raise NotPackagedError(type(model).__qualname__, "mvcore.model")
+    if folder.exists() and not (folder / "config.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelFileError(f"{str(folder)!r} exists and is no saved model; choose a folder that is new or empty.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(model, staging)
+        _replace(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Reads a saved model, on the CPU and in evaluation mode.
+
+    Raises:
+        MissingPluginError: If plugins that it needs are missing or too old; it names all of them.
+        ModelFileError: If a file is missing, damaged or does not fit the config.
+        ConfigError: If the config does not fit the installed plugins.
+    """
+    folder = Path(path)
+    header = _header(folder)
+    requires.check(header["requires"])
+    registry = Registry.installed()
+    config = configs.structure("model", header["model"], registry)
+    schema = configs.structure_as(Schema, header["schema"], registry, path="schema")
+    model: Model = registry.load(registry.entry_of(type(config))).builder()(config, schema)
+    _load_weights(model, folder / "model.safetensors")
+    return model.eval()
+
+
+def _write(model: Model, folder: Path) -> None:
+    registry = Registry.installed()
+    header = {
+        "mvcore": {"format": FORMAT, "version": mvcore.__version__},
+        "requires": requires.requirements(model.config, registry),
+        "schema": configs.unstructure(model.schema, registry),
+        "model": configs.unstructure(model.config, registry),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n")
+    (folder / "README.md").write_text(_card(header))
+    for file in folder.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+
+
+def _replace(staging: Path, folder: Path) -> None:
+    """Puts the staged folder in place; the older one is removed only once the new one stands."""
+    staging.chmod(0o755)
+    if not folder.exists():
+        staging.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    folder.rename(old / "model")
+    staging.rename(folder)
+    shutil.rmtree(old)
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        header = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise ModelFileError(f"{str(folder)!r} holds no saved model: it has no config.json.") from None
+    except ValueError as error:
+        raise ModelFileError(f"{str(file)!r} is damaged: {error}.") from error
+    if not isinstance(header, dict) or set(header) != {"mvcore", "requires", "schema", "model"}:
+        raise ModelFileError(f"{str(file)!r} is not the config of a saved mvcore model.")
+    if header["mvcore"].get("format") != FORMAT:
+        raise ModelFileError(
+            f"{str(file)!r} has format {header['mvcore'].get('format')!r}; this mvcore reads format {FORMAT}. "
+            "Update mvcore."
+        )
+    return header
+
+
+def _load_weights(model: Model, file: Path) -> None:
+    try:
+        weights = load_file(file)
+    except FileNotFoundError:
+        raise ModelFileError(f"{str(file)!r} is missing.") from None
+    except SafetensorError as error:
+        raise ModelFileError(f"{str(file)!r} is damaged: {error}.") from error
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ModelFileError(f"{str(file)!r} does not hold the weights of its config: {error}") from error
+
+
+def _card(header: dict[str, Any]) -> str:
+    modalities = "\n".join(f"| {m['name']} | {tuple(m['shape'])} | {m['likelihood']} |" for m in header["schema"]["modalities"])
+    needs = " ".join(f'"{line}"' for line in ["mvcore", *header["requires"]])
+    return (
+        f"# {header['model']['use']}\n\nA multimodal VAE saved by mvcore {header['mvcore']['version']}.\n\n"
+        f"```\npip install {needs}\n```\n\n```python\nimport mvcore\nmodel = mvcore.load('.')\n```\n\n"
+        f"| modality | shape | likelihood |\n|---|---|---|\n{modalities}\n"
+    )

@@ -1,0 +1,31 @@
+"""What losses share: their output, and the warm-up of β."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+from torch import Tensor
+
+
+@final
+@dataclass
+class LossOutput:
+    """What training minimises. A stdlib dataclass, for DistributedDataParallel looks into no other class."""
+
+    loss: Tensor
+    """Mean over the rows of the batch, in nats, a scalar."""
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    """Parts to read, detached scalars; those of an ELBO sum to the loss."""
+
+    @classmethod
+    def from_rows(cls, rows: dict[str, Tensor]) -> LossOutput:
+        """The sum of terms ``(B,)``, each taken as its mean over the rows; 0 for a batch without rows."""
+        means = {name: values.sum() / max(1, len(values)) for name, values in rows.items()}
+        first, *others = means.values()
+        return cls(sum(others, start=first), {name: mean.detach() for name, mean in means.items()})
+
+
+def warmed(beta: float, epochs: float, epoch: float) -> float:
+    """β grown linearly from 0 over the first epochs; ``epoch`` counts those trained so far, with a fraction."""
+    return beta if epoch >= epochs else beta * epoch / epochs

@@ -1,0 +1,296 @@
+"""The base of every model: the author writes five methods, everything else is final here."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, final
+
+import torch
+from torch import Tensor, nn
+
+from mvcore.data.batch import Batch
+from mvcore.data.schema import Schema
+from mvcore.data.transforms import InputTransform
+from mvcore.distributions.latents import LatentDistribution, Latents
+from mvcore.distributions.likelihoods import LikelihoodDecoder, Observation
+from mvcore.errors import DataError
+from mvcore.losses.base import LossOutput
+from mvcore.models import estimators
+from mvcore.plugins.spec import ModelConfig
+
+
+@final
+@dataclass(frozen=True)
+class Encodings:
+    """The encoded modalities of a batch, each network run once. A view of it conditions on fewer modalities."""
+
+    batch: Batch
+    experts: Mapping[str, Any]
+    """For each modality of the batch what the model's network made of its ``(n_m, …)`` rows."""
+    joint: Any = None
+    """What a joint encoder made of the rows that have all; a view that leaves a modality out leaves this out."""
+
+    def only(self, names: Iterable[str]) -> Encodings:
+        """The encodings of these modalities alone."""
+        batch = self.batch.only(names)
+        joint = self.joint if batch.names == self.batch.names else None
+        return Encodings(batch, {m: self.experts[m] for m in batch.names}, joint)
+
+    def without(self, names: Iterable[str]) -> Encodings:
+        """The encodings of all modalities but these."""
+        return self.only(self.batch.without(names).names)
+
+
+@final
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training with a loss of its own."""
+
+    name: str
+    """Handed to ``forward``, which chooses the loss by it."""
+    share: float = 1.0
+    """Share of the epochs, relative to the other stages."""
+    frozen: tuple[nn.Module, ...] = ()
+    """Modules that the stage does not train; the loop keeps them in eval mode."""
+
+
+class Streamable(Protocol):
+    """Data whose observed rows of one modality can be read in blocks."""
+
+    def stream(self, name: str) -> Iterable[tuple[Tensor, Tensor | None]]:
+        """Blocks of observations ``(n, *shape)`` with the masks of their known cells."""
+        ...
+
+
+class Model(nn.Module, ABC):
+    """Base of every model.
+
+    An author writes ``forward``, ``encode_modalities``, ``posterior``, ``prior`` and ``decode``, and, where the
+    posterior has no normalised density, ``proposal``. Inference methods work on partial rows, leave the batch, the
+    mode of every module and the global random state as they were, and draw from ``generator``; without one they draw
+    from a fresh generator with seed 0, so that equal calls give equal results.
+
+    Args:
+        schema: The modalities.
+        inputs: For each modality the transform that its encoder's input goes through.
+        encoders: For each modality its encoder.
+        decoders: For each modality its decoder network with its likelihood.
+        config: The config the model was built from; None for a model built by hand, which can't be saved.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        inputs: Mapping[str, InputTransform],
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, LikelihoodDecoder],
+        config: ModelConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.schema, self.config = schema, config
+        for name in schema.names:
+            if "." in name or hasattr(nn.ModuleDict, name) or name == "training":
+                raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
+        self.inputs = nn.ModuleDict({m: inputs[m] for m in schema.names})
+        self.encoders = nn.ModuleDict({m: encoders[m] for m in schema.names})
+        self.decoders = nn.ModuleDict({m: decoders[m] for m in schema.names})
+
+    @abstractmethod
+    def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
+        """The training loss of a batch; usable in any loop.
+
+        Args:
+            batch: Rows with any pattern of observed modalities.
+            epoch: Epochs trained so far, a fraction inside an epoch; the default is after every warm-up.
+            stage: Name of the stage; None for the first.
+        """
+
+    @abstractmethod
+    def encode_modalities(self, batch: Batch) -> Encodings:
+        """Runs each network once, on the rows that have its modality."""
+
+    @abstractmethod
+    def posterior(self, encodings: Encodings) -> LatentDistribution:
+        """q(latents | what the rows have); for a row with nothing, the prior."""
+
+    @abstractmethod
+    def prior(self, encodings: Encodings | None = None) -> LatentDistribution:
+        """p(latents) for the rows of the encodings, or, without any, for one row that stands for all."""
+
+    @abstractmethod
+    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
+        """p(x_m | latents) for latents ``(K, N, *shape)``, each with batch shape (K, N)."""
+
+    def proposal(self, encodings: Encodings) -> LatentDistribution:
+        """The normalised density that importance sampling draws from; the posterior, unless it has none."""
+        return self.posterior(encodings)
+
+    def stages(self) -> Sequence[Stage]:
+        """The stages of the training, in order."""
+        return (Stage("train"),)
+
+    @final
+    def encode_each(self, batch: Batch) -> dict[str, Any]:
+        """What each modality's encoder makes of the rows that have it, after the input transform."""
+        if unknown := set(batch.names) - set(self.schema.names):
+            known = ", ".join(self.schema.names)
+            raise DataError(f"The batch has the modality {min(unknown)!r}, the model has {known}.")
+        return {m: self._encode_one(m, batch) for m in batch.names}
+
+    def _encode_one(self, name: str, batch: Batch) -> Any:
+        x, known = batch.x[name], batch.cells.get(name)
+        if known is None:
+            return self.encoders[name](self.inputs[name](x))
+        return self.encoders[name](self.inputs[name](x, known), known)
+
+    @final
+    def encode(self, batch: Batch, K: int = 1, *, generator: torch.Generator | None = None) -> Latents:
+        """K draws of the latents of each row, ``(K, B, *shape)`` each."""
+        with isolated(self, generator):
+            return self.posterior(self.encode_modalities(batch)).draw(K)
+
+    @final
+    def embed(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
+        """Posterior means of the shared latent ``(B, D)``."""
+        with isolated(self, generator):
+            return self.posterior(self.encode_modalities(batch)).point()["shared"][0]
+
+    @final
+    def generate(
+        self,
+        n: int,
+        given: Batch | None = None,
+        *,
+        sampler: Sampler | None = None,
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """Means of n generated observations of every modality.
+
+        Args:
+            n: Number of draws.
+            given: Rows to condition on. Without any, draws come from the prior, or from the sampler.
+            sampler: A fitted sampler of the latents.
+            generator: Source of the draws.
+
+        Returns:
+            ``(n, *shape)`` for each modality, or ``(n, B, *shape)`` where rows are given.
+        """
+        if given is not None and sampler is not None:
+            raise DataError("A sampler draws without rows to condition on; give one of the two.")
+        with isolated(self, generator):
+            if given is not None:
+                latents = self.posterior(self.encode_modalities(given)).draw(n)
+            else:
+                latents = self.prior().draw(n) if sampler is None else sampler.draw(n)
+            means = {m: self.decode(latents.values, [m])[m].mean for m in self.schema.names}
+        return means if given is not None else {m: mean.flatten(0, 1) for m, mean in means.items()}
+
+    @final
+    def impute(
+        self, batch: Batch, *, K: int = 64, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Every modality of every row ``(B, *shape)``: what is observed as it is, the rest by its predictive mean.
+
+        The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
+        most probable one.
+        """
+        with isolated(self, generator):
+            latents = self.posterior(self.encode_modalities(batch)).draw(K)
+            return {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
+
+    @final
+    def log_likelihood(self, batch: Batch, K: int = 1000, *, generator: torch.Generator | None = None) -> Tensor:
+        """Importance-sampled log p(what the row has) in nats, ``(B,)``, in data units.
+
+        exp of it is unbiased; it is itself low on average by O(1/K). A mixture is sampled stratified, with at least
+        one draw of each component and at least K in all, and scored under the whole mixture.
+        """
+        with isolated(self, generator):
+            return estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
+
+    @final
+    def conditional_log_likelihood(
+        self,
+        batch: Batch,
+        target: Iterable[str],
+        given: Iterable[str] | None = None,
+        estimator: Literal["predictive", "ratio", "reweighted"] = "predictive",
+        K: int = 1000,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """log p(target | given) in nats ``(B,)``, of what each row has of both; NaN for a row without a target.
+
+        Args:
+            batch: The rows.
+            target: Modalities to score.
+            given: Modalities to condition on; all others by default.
+            estimator: ``predictive``: log E_q(z|given) p(target|z), the density of the imputer; ``ratio``:
+                log p(target, given) − log p(given), consistent, no bound; ``reweighted``: the same samples,
+                reweighted to the exact posterior.
+            K: Draws for each row.
+            generator: Source of the draws.
+        """
+        names = batch.only(target).names
+        others = batch.without(names).names if given is None else batch.only(given).names
+        if not names or set(names) & set(others):
+            raise DataError(f"Targets and given modalities must not overlap; got {names!r} and {others!r}.")
+        with isolated(self, generator):
+            return estimators.conditional_log_likelihood(self, batch, names, others, estimator, K)
+
+    @final
+    def fit_transforms(self, data: Streamable) -> None:
+        """Fits every transform that is not fitted yet to the observed rows of the training data."""
+        for name in self.schema.names:
+            inputs, decoder = self.inputs[name], self.decoders[name]
+            assert isinstance(inputs, InputTransform)
+            assert isinstance(decoder, LikelihoodDecoder)
+            inputs.fit(lambda name=name: data.stream(name))  # type: ignore[misc]
+            if decoder.target is not None:
+                decoder.target.fit(lambda name=name: data.stream(name))  # type: ignore[misc]
+
+    @final
+    def check(self, data: Streamable) -> None:
+        """Raises a DataError if the data does not fit the schema or a likelihood; asked once for each data set."""
+        for modality in self.schema:
+            for x, _ in data.stream(modality.name):
+                if x.shape[1:] != modality.shape:
+                    raise DataError(
+                        f"Modality {modality.name!r} has observations of shape {tuple(x.shape[1:])}; the model was "
+                        f"built for {modality.shape}."
+                    )
+                if problem := self.decoders[modality.name].likelihood.check(x):  # type: ignore[union-attr, operator]
+                    raise DataError(f"Modality {modality.name!r}: {problem}.")
+
+
+class Sampler(Protocol):
+    """Draws latents without rows to condition on, fitted after training on all latents jointly."""
+
+    def fit(self, model: Model, data: Iterable[Batch]) -> None:
+        """Fits to the posterior of training data."""
+        ...
+
+    def draw(self, n: int) -> Latents:
+        """n draws, K = n and N = 1, from torch's global generator."""
+        ...
+
+
+@contextmanager
+def isolated(model: nn.Module, generator: torch.Generator | None) -> Iterator[None]:
+    """Evaluation mode, no gradients, draws seeded from a generator; modes and random states are restored."""
+    seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    training = [module for module in model.modules() if module.training]
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        model.eval()
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True

@@ -1,0 +1,202 @@
+"""The composed model: any encoders, decoders, joint posterior, prior and loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from mvcore.data.batch import Batch
+from mvcore.data.schema import Schema
+from mvcore.data.transforms import InputTransform
+from mvcore.distributions.diagonal import Diagonal
+from mvcore.distributions.latents import How, Latents
+from mvcore.distributions.likelihoods import LikelihoodDecoder, Observation
+from mvcore.distributions.mixture import Mixture
+from mvcore.errors import DataError
+from mvcore.losses.base import LossOutput
+from mvcore.losses.elbo import ELBO
+from mvcore.models.base import Encodings, Model, isolated
+from mvcore.models.passes import Pass
+from mvcore.models.priors import Prior, StandardPrior
+from mvcore.plugins.spec import ModelConfig
+from mvcore.posteriors.base import JointPosterior
+from mvcore.posteriors.product import ProductOfExperts
+
+
+@final
+@dataclass(frozen=True)
+class JointDistribution:
+    """A density over the shared latent and, independent of it, the private ones of the modalities.
+
+    Args:
+        shared: The density of the shared latent.
+        private: That of each private one, ``(B, D_m)`` or ``(1, D_m)``; the prior's in rows without the modality.
+        batch: The rows; a private latent of an absent modality is drawn, but has no part in ``log_prob``.
+    """
+
+    shared: Mixture
+    private: Mapping[str, Diagonal]
+    batch: Batch | None = None
+
+    def draw(self, K: int = 1, how: How = "random") -> Latents:
+        """Draws ``shared`` and ``private/<modality>``."""
+        latents = self.shared.draw(K, how)
+        K, N = latents["shared"].shape[:2]
+        drawn = {}
+        for name, density in self.private.items():
+            index = latents.rows if len(density.loc) > 1 else None
+            rows = density if index is None else density.take(latents.row_index(density.loc.device))
+            drawn[f"private/{name}"] = rows.rsample(K).expand(K, N, -1)
+        return latents.with_values(drawn)
+
+    def log_prob(self, latents: Latents) -> Tensor:
+        """Log-density in nats ``(K, N)``, without the private latents of absent modalities."""
+        total = self.shared.log_prob(latents)
+        for name in self.private:
+            total = total + self.private_log_prob(name, latents)
+        return total
+
+    def private_log_prob(self, name: str, latents: Latents) -> Tensor:
+        """Log-density ``(K, N)`` of one private latent; 0 in rows without the modality."""
+        density, z = self.private[name], latents[f"private/{name}"]
+        if latents.rows is not None and len(density.loc) > 1:
+            density = density.take(latents.row_index(z.device))
+        have = latents.per_row(self._have(name).to(z.device))
+        return density.log_prob(z).where(have, 0)
+
+    def private_kl(self, prior: JointDistribution) -> dict[str, Tensor]:
+        """KL of each private density from the prior's ``(B,)``, 0 in rows without the modality."""
+        pairs = {m: q.kl(prior.private[m]) for m, q in self.private.items()}
+        return {m: kl.where(self._have(m).to(kl.device), 0) for m, kl in pairs.items()}
+
+    def detach(self) -> JointDistribution:
+        """The same density, its parameters cut from the graph."""
+        return JointDistribution(self.shared.detach(), {m: q.detach() for m, q in self.private.items()}, self.batch)
+
+    def point(self) -> Latents:
+        """The means."""
+        shared = self.shared.mean()[None]
+        private = {f"private/{m}": q.loc.expand(shared.shape[1], -1)[None] for m, q in self.private.items()}
+        return Latents({"shared": shared, **private}, shared.shape[1])
+
+    def _have(self, name: str) -> Tensor:
+        assert self.batch is not None
+        return self.batch.column(name)
+
+
+@final
+class MultimodalVAE(Model):
+    """A multimodal VAE composed of parts; every aggregated model is one with its paper's posterior, prior and loss.
+
+    ``p(z) ∏ p(w_m) p(x_m | z, w_m)`` with a shared latent z and, where ``private_dims`` says so, private ones.
+
+    Args:
+        schema: The modalities.
+        latent_dim: Dimensions D of the shared latent.
+        encoders: For each modality a module from ``(n, *input_shape)`` (and a mask of its cells) to ``Encoded``.
+        decoders: For each modality its network with its likelihood, from ``(n, D + D_m)``.
+        posterior: The joint posterior; the product of experts with the prior by default.
+        prior: The prior of shared and private latents; standard normal by default.
+        loss: The objective; the negative ELBO by default.
+        inputs: For each modality the transform before its encoder; none by default.
+        private_dims: Dimensions D_m of the private latents; 0 by default.
+        weights: Weight of each log-likelihood in the loss; 1 by default. Never part of a likelihood estimate.
+        config: The config the model was built from; None where it was put together by hand.
+
+    Raises:
+        DataError: Where a network does not fit the schema; every network is called with 0 rows to see.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        latent_dim: int,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, LikelihoodDecoder],
+        posterior: JointPosterior | None = None,
+        prior: Prior | None = None,
+        loss: nn.Module | None = None,
+        inputs: Mapping[str, InputTransform] | None = None,
+        private_dims: Mapping[str, int] | None = None,
+        weights: Mapping[str, float] | None = None,
+        config: ModelConfig | None = None,
+    ) -> None:
+        if inputs is None:
+            inputs = {m.name: InputTransform(m.shape, "none", m.categories) for m in schema}
+        super().__init__(schema, inputs=inputs, encoders=encoders, decoders=decoders, config=config)
+        self.latent_dim = latent_dim
+        self.private_dims = {m: d for m in schema.names if (d := (private_dims or {}).get(m, 0))}
+        self.weights = {m: float((weights or {}).get(m, 1.0)) for m in schema.names}
+        self.joint = posterior or ProductOfExperts(schema.names, prior_expert="every")
+        self.latent_prior = prior or StandardPrior(latent_dim, self.private_dims)
+        self.loss = loss or ELBO()
+        if type(self.latent_prior().components) is not self.joint.family:
+            raise DataError(
+                f"The prior is {type(self.latent_prior().components).__name__}, the posterior's experts are "
+                f"{self.joint.family.__name__}; give both the same family."
+            )
+        self._try_networks()
+
+    def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
+        """The loss of a batch."""
+        output: LossOutput = self.loss(Pass(self, batch, epoch))
+        return output
+
+    def encode_modalities(self, batch: Batch) -> Encodings:
+        """Encodes each modality once."""
+        return Encodings(batch, self.encode_each(batch))
+
+    def posterior(self, encodings: Encodings) -> JointDistribution:
+        """The joint posterior of the shared latent, and that of each private one."""
+        prior, batch = self.latent_prior(), encodings.batch
+        shared = self.joint(encodings.experts, batch, prior.components[0])
+        private = {m: self._private(m, encodings) for m in self.private_dims}
+        return JointDistribution(shared, private, batch)
+
+    def prior(self, encodings: Encodings | None = None) -> JointDistribution:
+        """The prior of the shared and the private latents."""
+        private = {m: self.latent_prior.private(m) for m in self.private_dims}
+        return JointDistribution(self.latent_prior(), private, None if encodings is None else encodings.batch)
+
+    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
+        """Decodes each modality from the shared latent and its private one."""
+        return {m: self.decoders[m](self._code(latents, m)) for m in modalities}
+
+    def _code(self, latents: Mapping[str, Tensor], name: str) -> Tensor:
+        shared = latents["shared"]
+        return torch.cat([shared, latents[f"private/{name}"]], -1) if name in self.private_dims else shared
+
+    def _private(self, name: str, encodings: Encodings) -> Diagonal:
+        prior, batch = self.latent_prior.private(name), encodings.batch
+        everywhere = prior.expand(len(batch))
+        if name not in encodings.experts:
+            return everywhere
+        encoded = encodings.experts[name]
+        density = self.joint.to_family(encoded.private_loc, encoded.private_log_scale)
+        return density if len(density.loc) == len(batch) else everywhere.replaced(batch.rows(name), density)
+
+    def _try_networks(self) -> None:
+        """Calls every network with 0 rows, as a partial batch may, and compares shapes with the schema."""
+        with isolated(self, None):
+            for m in self.schema:
+                d, D_m = self.latent_dim, self.private_dims.get(m.name, 0)
+                encoded = self.encoders[m.name](torch.zeros(0, *m.input_shape))
+                _expect(f"The encoder of {m.name!r}", "loc", encoded.loc, (0, d))
+                if D_m:
+                    _expect(f"The encoder of {m.name!r}", "private_loc", encoded.private_loc, (0, D_m))
+                decoder = self.decoders[m.name]
+                outputs = decoder.network(torch.zeros(0, d + D_m))  # type: ignore[operator, union-attr]
+                expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
+                _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
+
+
+def _expect(who: str, what: str, value: Tensor | None, shape: tuple[object, ...]) -> None:
+    got = None if value is None else tuple(value.shape)
+    if got != shape:
+        raise DataError(f"{who} must give {what} of shape {('n', *shape[1:])}; called with n = 0 rows it gave {got}.")

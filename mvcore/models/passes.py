@@ -1,0 +1,83 @@
+"""What a loss sees of a batch: each quantity computed once, on first use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol, final
+
+from torch import Tensor
+
+from mvcore.data.batch import Batch
+from mvcore.distributions.latents import How, Latents
+from mvcore.losses.base import LossOutput
+from mvcore.models import estimators
+from mvcore.models.base import Encodings
+
+if TYPE_CHECKING:
+    from mvcore.models.multimodal import JointDistribution, MultimodalVAE
+
+
+@final
+class Pass:
+    """One batch on its way through a ``MultimodalVAE``.
+
+    Args:
+        model: The model.
+        batch: The rows.
+        epoch: Epochs trained so far; infinite after every warm-up.
+    """
+
+    def __init__(self, model: MultimodalVAE, batch: Batch, epoch: float = math.inf) -> None:
+        self.model, self.batch, self.epoch = model, batch, epoch
+        self._draws: dict[tuple[int, How], Latents] = {}
+
+    @cached_property
+    def encodings(self) -> Encodings:
+        """The encoded modalities."""
+        return self.model.encode_modalities(self.batch)
+
+    @cached_property
+    def posterior(self) -> JointDistribution:
+        """The joint posterior of the shared and the private latents."""
+        return self.model.posterior(self.encodings)
+
+    @cached_property
+    def prior(self) -> JointDistribution:
+        """The prior, over the same rows."""
+        return self.model.prior(self.encodings)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each modality's log-likelihood in the loss."""
+        return self.model.weights
+
+    def draws(self, K: int = 1, how: How = "random") -> Latents:
+        """Draws from the posterior, the same ones for every loss that asks alike."""
+        if (K, how) not in self._draws:
+            self._draws[K, how] = self.posterior.draw(K, how)
+        return self._draws[K, how]
+
+    def log_likelihoods(self, latents: Latents) -> dict[str, Tensor]:
+        """log p(x_m | latents) ``(K, N)`` for each modality, without its weight; 0 where the row does not have it."""
+        return estimators.log_likelihoods(self.model, self.batch, latents)
+
+    def reconstruction(self, latents: Latents) -> dict[str, Tensor]:
+        """``weight · log p(x_m | latents)`` ``(K, N)``."""
+        values = self.log_likelihoods(latents)
+        return {m: v if self.weights[m] == 1 else self.weights[m] * v for m, v in values.items()}
+
+    def private_kl(self) -> dict[str, Tensor]:
+        """KL(q(w_m | x_m) ‖ p(w_m)) of each row ``(B,)``, 0 where it does not have m."""
+        return self.posterior.private_kl(self.prior)
+
+
+class Loss(Protocol):
+    """A training objective of a ``MultimodalVAE``; a module, for it may own parameters."""
+
+    def __call__(self, p: Pass) -> LossOutput:
+        """The mean over the rows of the batch, in nats."""
+        ...
+
+

@@ -1,0 +1,110 @@
+"""Networks of fully connected layers, for tables and any other shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import final
+
+from torch import Tensor, nn
+
+from mvcore.posteriors.base import Encoded
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "leaky_relu": nn.LeakyReLU,
+}
+
+
+def layers(
+    width: int, hidden: Sequence[int], activation: str, layer_norm: bool, dropout: float
+) -> tuple[list[nn.Module], int]:
+    """Hidden layers and the width of the last."""
+    stack: list[nn.Module] = []
+    for size in hidden:
+        stack.append(nn.Linear(width, size))
+        stack += [nn.LayerNorm(size)] if layer_norm else []
+        stack.append(ACTIVATIONS[activation]())
+        stack += [nn.Dropout(dropout)] if dropout else []
+        width = size
+    return stack, width
+
+
+@final
+class LatentHead(nn.Module):
+    """A linear map from features to the parameters of the shared and the private latents, in one product."""
+
+    def __init__(self, width: int, latent_dim: int, private_dim: int = 0) -> None:
+        super().__init__()
+        self.sizes = (latent_dim, latent_dim, private_dim, private_dim)
+        self.linear = nn.Linear(width, sum(self.sizes))
+
+    def forward(self, features: Tensor) -> Encoded:
+        """Features ``(n, width)`` to parameters ``(n, D)``."""
+        loc, log_scale, private_loc, private_log_scale = self.linear(features).split(self.sizes, dim=1)
+        return Encoded(loc, log_scale, private_loc, private_log_scale) if self.sizes[2] else Encoded(loc, log_scale)
+
+
+@final
+class MLPEncoder(nn.Module):
+    """A fully connected encoder ``(n, *shape)`` → latent parameters..
+
+    Args:
+        shape: Shape of one observation.
+        latent_dim: Dimensions D of the shared latent.
+        private_dim: Dimensions of the private latent; 0 for none.
+        hidden: Widths of the hidden layers.
+        activation: A name in ``ACTIVATIONS``.
+        layer_norm: Whether each hidden layer is normalised.
+        dropout: Share of the hidden units dropped in training.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        latent_dim: int,
+        private_dim: int = 0,
+        *,
+        hidden: Sequence[int] = (512, 512),
+        activation: str = "relu",
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        body, width = layers(prod(shape), hidden, activation, layer_norm, dropout)
+        self.body = nn.Sequential(*body)
+        self.head = LatentHead(width, latent_dim, private_dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Encoded:
+        """Encodes ``x (n, *shape)``; unknown cells are 0 already."""
+        encoded: Encoded = self.head(self.body(x.flatten(1)))
+        return encoded
+
+
+@final
+class MLPDecoder(nn.Module):
+    """A fully connected decoder ``(n, D)`` → ``(n, P, *shape)``, without an activation at its end."""
+
+    def __init__(
+        self,
+        latent_dim: int,
+        shape: Sequence[int],
+        n_outputs: int = 1,
+        *,
+        hidden: Sequence[int] = (512,),
+        activation: str = "relu",
+        layer_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        body, width = layers(latent_dim, hidden, activation, layer_norm, dropout)
+        self.body = nn.Sequential(*body, nn.Linear(width, n_outputs * prod(shape)))
+        self.shape = (n_outputs, *shape)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Decodes ``z (n, D)``."""
+        outputs: Tensor = self.body(z)
+        return outputs.unflatten(1, self.shape)

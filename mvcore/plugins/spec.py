@@ -1,0 +1,140 @@
+"""What a plugin declares about one component; importing this module, or a plugin's spec, imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from attrs import Attribute, field, frozen, validators
+
+API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
+
+
+class ComponentConfig:
+    """Marker base of every config class; has no fields of its own."""
+
+    __slots__ = ()
+
+
+class ModelConfig(ComponentConfig):
+    """Base of the configs of models: ``build(config, schema)``."""
+
+    __slots__ = ()
+
+
+class EncoderConfig(ComponentConfig):
+    """Base of the configs of encoders: ``build(config, *, modality, latent_dim, private_dim)``."""
+
+    __slots__ = ()
+
+
+class DecoderConfig(ComponentConfig):
+    """Base of the configs of decoders: ``build(config, *, modality, latent_dim, private_dim)``."""
+
+    __slots__ = ()
+
+
+class LikelihoodConfig(ComponentConfig):
+    """Base of the configs of likelihoods: ``build(config, *, modality)``."""
+
+    __slots__ = ()
+
+
+class PosteriorConfig(ComponentConfig):
+    """Base of the configs of joint posteriors: ``build(config, *, modalities, latent_dim)``."""
+
+    __slots__ = ()
+
+
+class PriorConfig(ComponentConfig):
+    """Base of the configs of priors: ``build(config, *, modalities, latent_dim)``."""
+
+    __slots__ = ()
+
+
+class LossConfig(ComponentConfig):
+    """Base of the configs of losses: ``build(config, *, modalities, latent_dim)``."""
+
+    __slots__ = ()
+
+    def refuses(self, posterior: PosteriorConfig) -> str | None:
+        """Why this loss cannot train a model with ``posterior``, as a sentence; None if it can."""
+        return None
+
+
+class SamplerConfig(ComponentConfig):
+    """Base of the configs of samplers: ``build(config)``."""
+
+    __slots__ = ()
+
+
+class MetricConfig(ComponentConfig):
+    """Base of the configs of metrics: ``build(config)``."""
+
+    __slots__ = ()
+
+
+class DatasetConfig(ComponentConfig):
+    """Base of the configs of datasets: ``build(config)``."""
+
+    __slots__ = ()
+
+
+#: Each kind of component with the base of its configs; the entry-point group of a kind is ``mvcore.<kind>``.
+KINDS: Mapping[str, type[ComponentConfig]] = MappingProxyType(
+    {
+        "model": ModelConfig,
+        "encoder": EncoderConfig,
+        "decoder": DecoderConfig,
+        "likelihood": LikelihoodConfig,
+        "posterior": PosteriorConfig,
+        "prior": PriorConfig,
+        "loss": LossConfig,
+        "sampler": SamplerConfig,
+        "metric": MetricConfig,
+        "dataset": DatasetConfig,
+    }
+)
+
+
+def _names_a_function(_spec: object, attribute: Attribute[str], value: str) -> None:
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value):
+        raise ValueError(f"{attribute.name} is {value!r}, expected 'module:function'.")
+
+
+@frozen(kw_only=True)
+class ComponentSpec:
+    """A component, described without importing the code that computes.
+
+    Args:
+        api: The plugin API the component was written for, a literal number. It has no default: one taken from the
+            installed mvcore would always fit.
+        config: The attrs class whose fields are the component's hyper-parameters; derives from its kind's base.
+        build: The builder as ``"module:function"``, imported on first use; its arguments depend on the kind.
+        revision: Raised when equal configs start to give other numbers or other weights.
+        summary: One line for lists.
+        paper: The address of the paper.
+        partial_data: For models: one sentence on how rows without all modalities are trained.
+    """
+
+    api: int = field(validator=validators.instance_of(int))
+    config: type[ComponentConfig]
+    build: str = field(validator=[validators.instance_of(str), _names_a_function])
+    revision: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
+    summary: str = ""
+    paper: str | None = None
+    partial_data: str = ""
+
+    def builder(self) -> Callable[..., Any]:
+        """The function that builds the component; the first call imports its module, and with it torch.
+
+        Raises:
+            ImportError: If the module cannot be imported.
+            AttributeError: If the module has no such function.
+        """
+        module, _, name = self.build.partition(":")
+        builder: Callable[..., Any] = getattr(import_module(module), name)
+        return builder

@@ -1,0 +1,155 @@
+"""A joint posterior is a fusion rule and a set of subsets of modalities; authors write the rule alone."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from mvcore.data.batch import Batch
+from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal
+from mvcore.distributions.mixture import Mixture, share_equally
+
+Family = Literal["normal", "laplace"]
+Subsets = Literal["observed", "each", "all"]
+PriorExpert = Literal["none", "every", "full"]
+ScaleMap = Literal["exp", "softmax"]
+
+#: The name under which the prior stands among the experts.
+PRIOR = "prior"
+
+FAMILIES: Mapping[str, type[Diagonal]] = {"normal": DiagonalNormal, "laplace": DiagonalLaplace}
+
+
+@final
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder returns for n observations: raw parameters; the posterior maps them to scales."""
+
+    loc: Tensor
+    """Locations of the shared latents ``(n, D)``."""
+    log_scale: Tensor
+    """Logarithms of their scales ``(n, D)``, before the posterior's map."""
+    private_loc: Tensor | None = None
+    """Locations of the private latents ``(n, D_m)``, for encoders built with ``private_dim``."""
+    private_log_scale: Tensor | None = None
+    """Logarithms of their scales ``(n, D_m)``."""
+
+
+class JointPosterior(nn.Module, ABC):
+    r"""Base of the joint posteriors :math:`q(z \mid x_O) = \sum_S \pi_S\, q_S(z)` with equal :math:`\pi_S`.
+
+    A row has the components all of whose members it has (``each``, ``all``), or the one of what it has
+    (``observed``). A row that has nothing, as a view may leave it, gets the prior. ``fuse`` is all that a rule writes.
+
+    Args:
+        modalities: Names of the model's modalities.
+        subsets: Which subsets are components: ``observed`` is what the row has, ``each`` every single modality,
+            ``all`` every non-empty subset.
+        prior_expert: Which components have the prior as one more expert: ``none``, ``every``, or ``full``, the
+            component of all the model's modalities alone.
+        family: The family of the experts.
+        scale: The map from an encoder's ``log_scale`` to a scale: ``exp``, or ``softmax``: D · softmax, the scales
+            of Shi et al. (2019), whose mean over the dimensions is 1.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        *,
+        subsets: Subsets = "observed",
+        prior_expert: PriorExpert = "none",
+        family: Family = "normal",
+        scale: ScaleMap = "exp",
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+        self.subsets, self.prior_expert, self.family, self.scale = subsets, prior_expert, FAMILIES[family], scale
+
+    @abstractmethod
+    def fuse(self, experts: Diagonal, S: Tensor) -> Diagonal:
+        """Fuses the experts of each subset.
+
+        Args:
+            experts: One expert for each modality and row ``(E, B, D)``. An absent one has an infinite scale and
+                location 0: it must add nothing. The prior, where it is an expert, comes last.
+            S: Members of each subset ``(C, E)``, 0 or 1, in the experts' dtype.
+
+        Returns:
+            The fused experts ``(C, B, D)``; where none is present, any finite values.
+        """
+
+    @final
+    def forward(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Diagonal) -> Mixture:
+        """The posterior of each row of a batch, or view, from the encoded observations of its modalities."""
+        subsets, exists = self._components(batch)
+        if bool(subsets[:, -1].any()) or not batch.names:
+            names: tuple[str, ...] = (*batch.names, PRIOR)
+        else:
+            subsets, names = subsets[:, :-1], batch.names
+        single = len(subsets) == len(names) and bool((subsets == torch.eye(len(names))).all())
+        experts = self._experts(encoded, batch, 0.0 if single else torch.inf)
+        if names[-1:] == (PRIOR,):
+            experts = _append(experts, prior, len(batch))
+        components = experts if single else self.fuse(experts, subsets.to(experts.loc))
+        return Mixture(components, share_equally(exists, components.loc), exists)
+
+    @final
+    def to_family(self, loc: Tensor, log_scale: Tensor) -> Diagonal:
+        """The distribution with an encoder's parameters, ``log_scale`` mapped as the posterior says."""
+        loc, log_scale = loc.float(), log_scale.float()
+        if self.scale == "softmax":
+            log_scale = log_scale.log_softmax(-1) + math.log(log_scale.shape[-1])
+        return self.family(loc, log_scale)
+
+    def _components(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Members of each subset ``(C, M + 1)``, the prior last, and the rows ``(C, B)`` that have the component."""
+        members = _subsets(len(batch.names), self.subsets)
+        have = batch.observed.to(members)
+        empty = have.sum(1) == 0
+        if self.subsets == "observed":
+            exists = ~empty[None] | (self.prior_expert == "every")
+        else:
+            exists = (members @ have.T) == members.sum(1, keepdim=True)
+        subsets = torch.cat([members, self._with_prior(members)[:, None]], 1)
+        if not bool(exists.any(0).all()):  # a view left rows with nothing: they get a component that is the prior
+            alone = torch.eye(subsets.shape[1])[-1:]
+            return torch.cat([subsets, alone]), torch.cat([exists, empty[None]])
+        return subsets, exists
+
+    def _with_prior(self, members: Tensor) -> Tensor:
+        if self.prior_expert == "full":
+            return (members.sum(1) == len(self.modalities)).to(members)
+        return members.new_full((len(members),), float(self.prior_expert == "every"))
+
+    def _experts(self, encoded: Mapping[str, Encoded], batch: Batch, absent: float) -> Diagonal:
+        each = [self.to_family(encoded[m].loc, encoded[m].log_scale) for m in batch.names]
+        if not each:
+            return self.family(torch.empty(0, len(batch), 1), torch.empty(0, len(batch), 1))
+        return self.family(batch.dense([e.loc for e in each], 0.0), batch.dense([e.log_scale for e in each], absent))
+
+
+@lru_cache(maxsize=64)
+def _subsets(size: int, kind: Subsets) -> Tensor:
+    """Members of each subset of ``size`` modalities ``(C, size)``, 0 or 1."""
+    if kind == "observed":
+        return torch.ones(1, size)
+    if kind == "each":
+        return torch.eye(size)
+    codes = torch.arange(1, 2**size)
+    return ((codes[:, None] >> torch.arange(size)) & 1).float()
+
+
+def _append(experts: Diagonal, prior: Diagonal, size: int) -> Diagonal:
+    """Adds the prior as one more expert."""
+    loc = prior.loc.expand(1, size, -1)
+    log_scale = prior.log_scale.expand(1, size, -1)
+    if not len(experts.loc):
+        return type(prior)(loc, log_scale)
+    return type(experts)(torch.cat([experts.loc, loc]), torch.cat([experts.log_scale, log_scale]))

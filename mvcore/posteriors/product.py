@@ -1,0 +1,36 @@
+"""The product of experts, over any set of subsets: MVAE, MMVAE and MoPoE differ in the set alone."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from mvcore.distributions.diagonal import Diagonal, DiagonalNormal
+from mvcore.posteriors.base import JointPosterior
+
+
+@final
+class ProductOfExperts(JointPosterior):
+    r"""Fuses each subset by :math:`q_S(z) \propto p(z)^{[\text{prior}]} \prod_{m \in S} q_m(z)`.
+
+    With the subsets ``observed`` this is the posterior of MVAE, with ``each`` the mixture of experts of MMVAE (no
+    product is taken, so the family is free), with ``all`` the mixture of products of MoPoE.
+
+    References:
+        | Multimodal Generative Models for Scalable Weakly-Supervised Learning (Wu & Goodman, 2018)
+        | https://arxiv.org/abs/1802.05335
+        | Generalized Multimodal ELBO (Sutter et al., 2021)
+        | https://arxiv.org/abs/2105.02470
+    """
+
+    def fuse(self, experts: Diagonal, S: Tensor) -> Diagonal:
+        """One matrix product over all subsets; an absent expert has precision 0."""
+        precision = torch.exp(-2 * experts.log_scale)
+        total = S @ precision.flatten(1)
+        total = total.where(total > 0, 1)  # before the division: a where after it gives NaN gradients
+        loc = (S @ (precision * experts.loc).flatten(1)) / total
+        log_scale = -0.5 * total.log()
+        shape = experts.loc.shape[1:]
+        return DiagonalNormal(loc.unflatten(1, shape), log_scale.unflatten(1, shape))

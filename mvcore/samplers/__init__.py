@@ -1,0 +1,1 @@
+"""Samplers of the latent space, fitted after training."""

@@ -1,0 +1,30 @@
+"""MoPoE for mvcore: the mixture of products of experts. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from mvcore.components import ELBOConfig, MultimodalVAEConfig, ProductConfig
+from mvcore.plugins import ComponentSpec
+from mvcore.plugins.spec import LossConfig, PosteriorConfig
+
+
+@frozen(kw_only=True)
+class MoPoEConfig(MultimodalVAEConfig):
+    """A mixture of the products of experts of every non-empty subset of the observed modalities."""
+
+    posterior: PosteriorConfig = field(factory=lambda: ProductConfig(subsets="all", prior_expert="none"))
+    """The mixture over all subsets. ``prior_expert``: ``none`` is the paper's equation, ``full`` its official code and
+    published numbers, ``every`` is exact for linear models."""
+    loss: LossConfig = field(factory=ELBOConfig)
+    """The negative ELBO with the convex bound of the mixture's divergence; the paper's images have β = 2.5."""
+
+
+spec = ComponentSpec(
+    api=1,
+    config=MoPoEConfig,
+    build="mvcore.build:multimodal",
+    summary="Mixture of products of experts (Sutter et al., 2021)",
+    paper="https://arxiv.org/abs/2105.02470",
+    partial_data="Each row trains on the subsets of the modalities it has, with equal weights; absent ones cost nothing.",
+)
