@@ -4,16 +4,17 @@ Plain torch, no options beyond those that change the objective. What makes it fa
 matrix product fuses all subsets, the KL divergence and the likelihood are formulas, Adam is fused.
 
 With ``O`` the observed modalities of a row and ``P`` its subsets, the loss is the mean over the rows of
-``-Σ_{m∈O} log N(x_m; decoder_m(z), 1) + β (1/|P|) Σ_{S∈P} KL(q_S ‖ N(0, I))``, with ``z`` from a component of the row that
-is drawn at random.
+``-Σ_{m∈O} log N(x_m; decoder_m(z), 1) + β (1/|P|) Σ_{S∈P} KL(q_S ‖ N(0, I))``, with ``z`` from a component of the
+row that is drawn at random.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,13 @@ def subsets(modalities: int) -> Tensor:
     """All non-empty subsets as rows of zeros and ones (C, M), by size."""
     members = chain.from_iterable(combinations(range(modalities), n) for n in range(1, modalities + 1))
     return torch.stack([torch.zeros(modalities).index_fill(0, torch.tensor(s), 1.0) for s in members])
+
+
+class Loss(NamedTuple):
+    """The loss, a mean over the rows, and its KL part without β."""
+
+    loss: Tensor
+    kl: Tensor
 
 
 class HandwrittenMoPoE:
@@ -58,54 +66,61 @@ class HandwrittenMoPoE:
         self.prior[-1] = float(prior_expert == "full")
         self.optimizer = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE, fused=True)
 
-    def loss_complete(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The loss of rows that have all modalities, and its KL part without β."""
+    def complete_loss(self, x: dict[str, Tensor]) -> Loss:
+        """The loss of rows that have all modalities: ``x[m]`` (B, *shape)."""
         M, B, D = len(x), len(next(iter(x.values()))), self.latent_dim
         encoded = torch.cat([self.encoders[m].network(v) for m, v in x.items()]).view(M, B, 2 * D)
         precision = (-2.0 * encoded[..., D:]).exp()
         natural = precision * encoded[..., :D]
-        P, eta = self._fuse(precision, natural)
-        kl = _kl(P, eta).mean() * D
-        chosen = torch.randint(len(self.S), (B,))
-        z = self._draw(precision, natural, chosen)
-        nll = sum(_nll(self.decoders[m](z), v) for m, v in x.items())
-        return nll / B + self.beta * kl, kl
+        kl = _kl(*self._fuse(precision, natural)).sum() / (len(self.S) * B)
+        z = self._draw(precision, natural, torch.randint(len(self.S), (B,)))
+        nll = torch.stack([_nll(self.decoders[m](z), v) for m, v in x.items()]).sum() / B
+        return Loss(nll + self.beta * kl, kl)
 
-    def loss_partial(
-        self, x: dict[str, Tensor], rows: dict[str, Tensor], observed: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The same for packed rows: ``x[m]`` (n_m, *shape) at ``rows[m]`` (n_m,), ``observed`` (B, M)."""
-        (B, M), D = observed.shape, self.latent_dim
-        encoded = torch.cat([self.encoders[m].network(v) for m, v in x.items()])
-        packed_precision = (-2.0 * encoded[:, D:]).exp()
-        cells = torch.cat([rows[m] + i * B for i, m in enumerate(x)])
-        experts = torch.cat([packed_precision, packed_precision * encoded[:, :D]], dim=1)
-        experts = experts.new_zeros(M * B, 2 * D).index_copy(0, cells, experts).view(M, B, 2 * D)
+    def partial_loss(self, x: dict[str, Tensor], rows: dict[str, Tensor], observed: Tensor) -> Loss:
+        """The loss of packed rows: ``x[m]`` (n_m, *shape) at ``rows[m]`` (n_m,), with ``observed`` (B, M)."""
+        B = len(observed)
+        precision, natural = self._scattered(x, rows, observed)
         exists = self.S @ (~observed).T.float() == 0
-        component, row = exists.nonzero(as_tuple=True)
-        P, eta = self._fuse(experts[..., :D], experts[..., D:])
         weight = exists / exists.sum(0)
-        kl = (_kl(P[component, row], eta[component, row]).sum(-1) @ weight[component, row]) / B
-        z = self._draw(experts[..., :D], experts[..., D:], torch.multinomial(weight.T, 1).squeeze(1))
-        nll = sum(_nll(self.decoders[m](z[rows[m]]), v) for m, v in x.items())
-        return nll / B + self.beta * kl, kl
+        component, row = exists.nonzero(as_tuple=True)
+        P, eta = self._fuse(precision, natural)
+        kl = _kl(P[component, row], eta[component, row]).sum(-1) @ weight[component, row] / B
+        z = self._draw(precision, natural, torch.multinomial(weight.T, 1).squeeze(1))
+        nll = torch.stack([_nll(self.decoders[m](z[rows[m]]), v) for m, v in x.items()]).sum() / B
+        return Loss(nll + self.beta * kl, kl)
+
+    def loss(self, rows: Rows) -> Loss:
+        """The loss of a batch, complete or not."""
+        return self._loss_of(rows)()
 
     def training_step(self, rows: Rows) -> Callable[[], None]:
         """One step on one batch: forward, ``zero_grad``, backward, Adam. Rows are packed before, as by a loader."""
-        x, index = rows.packed()
-        loss: Callable[[], tuple[Tensor, Tensor]]
-        if rows.complete:
-            loss = lambda: self.loss_complete(rows.x)  # noqa: E731
-        else:
-            loss = lambda: self.loss_partial(x, index, rows.observed)  # noqa: E731
+        loss = self._loss_of(rows)
 
         def step() -> None:
-            value = loss()[0]
+            value = loss().loss
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()
             self.optimizer.step()
 
         return step
+
+    def _loss_of(self, rows: Rows) -> Callable[[], Loss]:
+        if rows.complete:
+            return partial(self.complete_loss, rows.x)
+        x, index = rows.packed()
+        return partial(self.partial_loss, x, index, rows.observed)
+
+    def _scattered(self, x: dict[str, Tensor], rows: dict[str, Tensor], observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Precisions and precision-weighted means (M, B, D), 0 where a row lacks the modality."""
+        (B, M), D = observed.shape, self.latent_dim
+        encoded = torch.cat([self.encoders[m].network(v) for m, v in x.items()])
+        precision = (-2.0 * encoded[:, D:]).exp()
+        packed = torch.cat([precision, precision * encoded[:, :D]], dim=1)
+        cells = torch.cat([rows[m] + i * B for i, m in enumerate(x)])
+        dense = packed.new_zeros(M * B, 2 * D).index_copy(0, cells, packed).view(M, B, 2 * D)
+        return dense[..., :D], dense[..., D:]
 
     def _fuse(self, precision: Tensor, natural: Tensor) -> tuple[Tensor, Tensor]:
         M, B, D = precision.shape

@@ -36,7 +36,8 @@ class _Stub(ModuleType):
 @contextmanager
 def torchvision_stub() -> Iterator[None]:
     """Lets multivae be imported without torchvision, which only its datasets and plots use; removed at the end."""
-    stubs = {} if find_spec("torchvision") else {f"torchvision{end}": _Stub(f"torchvision{end}") for end in _TORCHVISION}
+    names = [] if find_spec("torchvision") else [f"torchvision{end}" for end in _TORCHVISION]
+    stubs = {name: _Stub(name) for name in names}
     for name, stub in stubs.items():
         stub.__spec__, stub.__path__ = ModuleSpec(name, None), []
     sys.modules.update(stubs)

@@ -29,7 +29,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Encodes ``x`` into locations and log-scales."""
-        return self.network(x).split(self.widths, dim=-1)
+        outputs: tuple[Tensor, ...] = self.network(x).split(self.widths, dim=-1)
+        return outputs
 
 
 class Decoder(nn.Module):
@@ -43,7 +44,8 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Decodes ``z`` into means."""
-        return self.network(z)
+        mean: Tensor = self.network(z)
+        return mean
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def double_log_scales(encoder: Encoder) -> None:
     """
     head = encoder.network[-1]
     assert isinstance(head, nn.Linear)
-    for weight, bias in list(zip(head.weight.split(encoder.widths), head.bias.split(encoder.widths), strict=True))[1::2]:
-        weight.mul_(2.0)
-        bias.mul_(2.0)
+    is_log_scale = torch.arange(len(encoder.widths)) % 2
+    factor = (1.0 + is_log_scale).repeat_interleave(torch.tensor(encoder.widths))
+    head.weight.mul_(factor.unsqueeze(1))
+    head.bias.mul_(factor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
@@ -49,7 +50,7 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One line of the table: two medians, the quartiles of the paired ratios, and the bound on the ratio."""
+    """One line of the table: two medians, their ratio and its bound, and the quartiles of the ratios of pairs."""
 
     name: str
     ours_ms: float
@@ -84,6 +85,11 @@ def result(name: str, ours: Sequence[float], theirs: Sequence[float], *, bound: 
     )
 
 
+def load() -> str:
+    """The number of cores and the load of the last minute: another busy process spoils timings with two threads."""
+    return f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}"
+
+
 def to_markdown(results: Sequence[Result]) -> str:
     """A Markdown table of the results."""
     lines = ["| case | ours ms | theirs ms | ratio | quartiles | bound | ok |", "|---|--:|--:|--:|---|--:|---|"]
@@ -99,4 +105,5 @@ def _row(r: Result) -> str:
     low, _, high = r.ratio_quartiles
     bound = "–" if r.bound is None else f"{r.bound:g}"
     verdict = "–" if r.bound is None else "yes" if r.ok else "**no**"
-    return f"| {r.name} | {r.ours_ms:.2f} | {r.theirs_ms:.2f} | {r.ratio:.3f} | {low:.3f}–{high:.3f} | {bound} | {verdict} |"
+    cells = r.name, f"{r.ours_ms:.2f}", f"{r.theirs_ms:.2f}", f"{r.ratio:.3f}", f"{low:.3f}–{high:.3f}", bound, verdict
+    return f"| {' | '.join(cells)} |"

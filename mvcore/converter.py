@@ -169,9 +169,9 @@ def _check_revision(written: Any, installed: int, what: str) -> None:
 
 
 def _instance(converter: cattrs.Converter, table: Mapping[str, Any], cls: type[Any], faults: _Faults) -> Any:
-    fields = {field.alias: field for field in attrs.fields(cls) if field.init}
+    fields = {str(field.alias): field for field in attrs.fields(cls) if field.init}
     types = get_type_hints(cls)
-    values = {}
+    values: dict[str, Any] = {}
     for name, field in fields.items():
         with faults.at(name):
             if name in table:
@@ -182,7 +182,8 @@ def _instance(converter: cattrs.Converter, table: Mapping[str, Any], cls: type[A
         if name not in fields:
             with faults.at(str(name)):
                 raise ValueError(unknown_key(name, fields))
-    _validate(cls, fields, values, faults)
+    readable = {n: f for n, f in fields.items() if n in values or (n not in table and f.default is not attrs.NOTHING)}
+    _validate(cls, readable, values, faults)
     faults.raise_all()
     return cls(**values)
 
@@ -190,18 +191,18 @@ def _instance(converter: cattrs.Converter, table: Mapping[str, Any], cls: type[A
 def _validate(
     cls: type[Any], fields: Mapping[str, attrs.Attribute[Any]], values: Mapping[str, Any], faults: _Faults
 ) -> None:
-    """Runs each field's validator under the field's name; the class itself would stop at the first, without a name."""
+    """Runs each field's validator under the field's name; the class itself would stop at the first, without a name.
+
+    A default or a validator may look at other fields, and one that could not be read is absent from the draft.
+    """
     draft = object.__new__(cls)
-    for name, value in values.items():
-        with faults.at(name):
-            object.__setattr__(draft, fields[name].name, attrs.setters.convert(draft, fields[name], value))
-    for field in fields.values():
-        if field.alias not in values and field.default is not attrs.NOTHING:
-            object.__setattr__(draft, field.name, default_of(field, draft))
-    for name in values:
-        # A validator may compare fields, and one that could not be read is absent from the draft.
+    for name, field in fields.items():
         with faults.at(name), suppress(AttributeError):
-            attrs.setters.validate(draft, fields[name], getattr(draft, fields[name].name))
+            given = values[name] if name in values else default_of(field, draft)
+            object.__setattr__(draft, field.name, attrs.setters.convert(draft, field, given))
+    for name, field in fields.items():
+        with faults.at(name), suppress(AttributeError):
+            attrs.setters.validate(draft, field, getattr(draft, field.name))
 
 
 def default_of(field: attrs.Attribute[Any], instance: object) -> Any:

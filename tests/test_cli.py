@@ -23,8 +23,6 @@ SPEC = """
         weight: float = 1.0
         draws: int = 1
 
-    loss = ComponentSpec(api=1, config=Loss, build="{module}:build")
-
     @frozen(kw_only=True)
     class Parent({base}):
         latent_dim: int
@@ -55,7 +53,7 @@ def install(site: Path, dist: str, kind: str = "model", first: str = "", api: in
     info = site / f"{module}-0.4.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 0.4\n")
-    (info / "entry_points.txt").write_text(f"[mvcore.{kind}]\n{kind}fake = {module}:spec\n{more}")
+    (info / "entry_points.txt").write_text(f"[mvcore.{kind}]\n{kind}fake = {module}:spec\n")
     code = SPEC.format(first=first, base=f"{kind.title()}Config", api=api, module=module)
     (site / f"{module}.py").write_text(textwrap.dedent(code))
 
@@ -141,7 +139,7 @@ def test_describe_tells_what_it_is_and_what_can_be_set(site: Path) -> None:
         "hidden tuple[int, ...] (512, 512)",
         "beta float | None 2.5 Weight of the KL.",
         "activation Literal['relu', 'a.b'] 'relu'",
-        "loss LossConfig lossfake(draws=5)",
+        "loss LossConfig Loss(draws=5)",
     ]:
         assert line.split() in lines
 

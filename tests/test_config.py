@@ -29,6 +29,10 @@ def at_least_depth(instance: "Flow", attribute: "attrs.Attribute[int]", value: i
         raise ValueError(f"{attribute.name} must be at least depth, which is {instance.depth}, got {value}")
 
 
+def magnitude(value: int) -> int:
+    return abs(value)
+
+
 @attrs.frozen(kw_only=True)
 class MLP(EncoderConfig):
     hidden: tuple[int, ...] = (512, 512)
@@ -43,6 +47,9 @@ class Flow(EncoderConfig):
     depth: int = attrs.field(default=1, validator=attrs.validators.ge(1))
     width: int = attrs.field(default=8, validator=at_least_depth)
     range: tuple[float, float] = (0.0, 1.0)
+    _doubled: int = attrs.field(
+        default=attrs.Factory(lambda self: 2 * self.depth, takes_self=True), converter=magnitude
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.range[0] > self.range[1]:
@@ -202,6 +209,7 @@ def test_every_fault_comes_at_once_with_its_path() -> None:
         "modalities.image.wieght: unknown key, did you mean 'weight'?",
         "modalities.text.encoder.revision: expected 4, which is the revision of the installed acme:flow 0.1.0, got 3",
         "modalities.text.encoder.inner.activation: expected 'relu', 'silu' or 3, got 'rellu', did you mean 'relu'?",
+        "modalities.text.encoder.width: width must be at least depth, which is 9, got 8",
         "modalities.rna: expected a table, got 5",
         "latent_dim: required, but missing",
         "posterior: No posterior is named 'elbo'. Installed: product.",
@@ -255,8 +263,19 @@ def test_a_fault_of_the_whole_is_told_at_its_path() -> None:
     assert problems(flow, "encoder") == ["inner: range must rise, got (2.0, 1.0)"]
 
 
-def test_a_validator_that_needs_an_unreadable_field_waits() -> None:
-    assert problems({"use": "flow", "depth": "x", "width": 3}, "encoder") == ["depth: expected int, got 'x'"]
+def test_what_needs_an_unreadable_field_waits() -> None:
+    assert problems({"use": "flow", "depth": "x", "width": -3}, "encoder") == ["depth: expected int, got 'x'"]
+
+
+def test_a_private_field_goes_by_its_public_name() -> None:
+    assert structure("encoder", {"use": "flow", "depth": 4}, REGISTRY) == Flow(depth=4, doubled=8)
+    assert structure("encoder", {"use": "flow", "doubled": -6}, REGISTRY) == Flow(doubled=6)
+    assert unstructure(Flow(depth=4), REGISTRY)["doubled"] == 8
+
+
+def test_a_literal_is_of_one_type() -> None:
+    fault = "activation: expected 'relu', 'silu' or 3, got 3.0"
+    assert problems({"use": "mlp", "activation": 3.0}, "encoder") == [fault]
 
 
 def test_a_field_of_one_class_takes_no_other_component_of_its_kind() -> None:
@@ -320,7 +339,7 @@ def test_edit_replaces_fields_in_a_copy() -> None:
         "modalities.text.decoder.depth": 3,
         "modalities.rna": {"weight": 2},
     }
-    text = Modality(decoder=Flow(depth=3))
+    text = Modality(decoder=Flow(depth=3, doubled=2))  # a default that was computed is a value like any other
     assert edit(MODEL, changes, REGISTRY) == MoPoE(
         modalities={"image": Modality(encoder=MLP(hidden=(5,))), "text": text, "rna": Modality(weight=2.0)},
         latent_dim=20,

@@ -27,7 +27,7 @@ def command(name: str, kind: str | None) -> None:
     """Describe the components called NAME, or DIST:NAME, and their fields."""
     registry = Registry.installed()
     entries = _called(registry, name, [kind] if kind else list(KINDS))
-    texts = [_description(registry, entry, registry.load(entry)) for entry in entries]
+    texts = [_description(entry, registry.load(entry)) for entry in entries]
     click.echo("\n\n".join(texts))
 
 
@@ -42,23 +42,23 @@ def _called(registry: Registry, name: str, kinds: list[str]) -> list[Entry]:
     return found
 
 
-def _description(registry: Registry, entry: Entry, spec: ComponentSpec) -> str:
+def _description(entry: Entry, spec: ComponentSpec) -> str:
     facts = {
         "summary": spec.summary,
-        "paper": spec.paper,
+        "paper": spec.paper or "",
         "distribution": f"{entry.dist} {entry.version}",
         "revision": str(spec.revision),
         "partial data": spec.partial_data,
     }
-    about = [[key, value] for key, value in facts.items() if value]
-    return "\n\n".join([table([[entry.kind, entry.name], *about]), _fields(registry, spec.config)])
+    about = [(key, value) for key, value in facts.items() if value]
+    return "\n\n".join([table([(entry.kind, entry.name), *about]), _fields(spec.config)])
 
 
-def _fields(registry: Registry, config: type[Any]) -> str:
+def _fields(config: type[Any]) -> str:
     types = get_type_hints(config)
     docs = {name: doc for cls in reversed(config.__mro__) for name, doc in _docstrings(cls)}
     rows = [
-        [field.alias, _type_name(types[field.name]), _default(registry, field), docs.get(field.name, "")]
+        [field.alias or field.name, _type_name(types[field.name]), _default(field), docs.get(field.name, "")]
         for field in _attributes(config)
     ]
     return table([["field", "type", "default", "meaning"], *rows]) if rows else "It has no fields."
@@ -66,23 +66,25 @@ def _fields(registry: Registry, config: type[Any]) -> str:
 
 def _type_name(type_: Any) -> str:
     """A type without its modules, and with its aliases spelled out: what may be written, not how it is called."""
-    return type_.__name__ if inspect.isclass(type_) and not get_args(type_) else re.sub(r"\b(?:\w+\.)+", "", repr(type_))
+    if inspect.isclass(type_) and not get_args(type_):
+        return type_.__name__
+    return re.sub(r"(?<!['\w.])(?:\w+\.)+", "", repr(type_))
 
 
-def _default(registry: Registry, field: attrs.Attribute[Any]) -> str:
+def _default(field: attrs.Attribute[Any]) -> str:
     if field.default is attrs.NOTHING:
         return "required"
     computed = getattr(field.default, "takes_self", False)
-    return "computed" if computed else _shown(registry, default_of(field, None))
+    return "computed" if computed else _shown(default_of(field, None))
 
 
-def _shown(registry: Registry, value: Any) -> str:
-    """A component as its name and what differs from its own defaults, anything else as Python writes it."""
+def _shown(value: Any) -> str:
+    """A component as its class and what differs from the class's defaults, anything else as Python writes it."""
     if not isinstance(value, ComponentConfig):
         return repr(value)
     fields = ((field, getattr(value, field.name)) for field in _attributes(type(value)))
-    set_ = [f"{field.alias}={_shown(registry, part)}" for field, part in fields if part != default_of(field, value)]
-    return f"{registry.entry_of(type(value)).name}({', '.join(set_)})"
+    set_ = [f"{field.alias}={_shown(part)}" for field, part in fields if part != default_of(field, value)]
+    return f"{type(value).__name__}({', '.join(set_)})"
 
 
 def _attributes(cls: type[Any]) -> tuple[attrs.Attribute[Any], ...]:

@@ -14,6 +14,11 @@ from torch import Tensor
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
+def full(x: Tensor) -> Tensor:
+    """The tensor in float32 at least: fusion, divergences and densities are not taken in half precision."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 @dataclass(frozen=True)
 class Diagonal(ABC):
     """A location-scale family with independent dimensions; ``loc`` and ``log_scale`` are ``(..., D)``."""

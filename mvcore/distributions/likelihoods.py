@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mvcore.data.transforms import Affine
+from mvcore.distributions.diagonal import full
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -322,7 +323,7 @@ class LikelihoodDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Observation:
         """The distribution ``(...)`` over observations in data units given ``z (..., D)``; networks see (n, D)."""
-        outputs = self.network(z.flatten(0, -2)).float()
+        outputs = full(self.network(z.flatten(0, -2)))
         observation: Observation = self.likelihood(outputs.unflatten(0, z.shape[:-1]))
         return observation if self.target is None else Rescaled(observation.event_dims, observation, self.target)
 

@@ -186,12 +186,13 @@ class MultimodalVAE(Model):
         with isolated(self, None):
             for m in self.schema:
                 d, D_m = self.latent_dim, self.private_dims.get(m.name, 0)
-                encoded = self.encoders[m.name](torch.zeros(0, *m.input_shape))
+                like = next(self.parameters(), torch.zeros(()))
+                encoded = self.encoders[m.name](like.new_zeros(0, *m.input_shape))
                 _expect(f"The encoder of {m.name!r}", "loc", encoded.loc, (0, d))
                 if D_m:
                     _expect(f"The encoder of {m.name!r}", "private_loc", encoded.private_loc, (0, D_m))
                 decoder = self.decoders[m.name]
-                outputs = decoder.network(torch.zeros(0, d + D_m))  # type: ignore[operator, union-attr]
+                outputs = decoder.network(like.new_zeros(0, d + D_m))  # type: ignore[operator, union-attr]
                 expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
                 _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
 

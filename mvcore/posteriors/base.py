@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.data.batch import Batch
-from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal
+from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal, full
 from mvcore.distributions.mixture import Mixture, share_equally
 
 Family = Literal["normal", "laplace"]
@@ -103,7 +103,7 @@ class JointPosterior(nn.Module, ABC):
     @final
     def to_family(self, loc: Tensor, log_scale: Tensor) -> Diagonal:
         """The distribution with an encoder's parameters, ``log_scale`` mapped as the posterior says."""
-        loc, log_scale = loc.float(), log_scale.float()
+        loc, log_scale = full(loc), full(log_scale)
         if self.scale == "softmax":
             log_scale = log_scale.log_softmax(-1) + math.log(log_scale.shape[-1])
         return self.family(loc, log_scale)
