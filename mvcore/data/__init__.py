@@ -1,0 +1,1 @@
+"""Data: batches of observed rows, data sets, schemas, transforms and missingness."""

@@ -1,0 +1,1 @@
+"""Joint posteriors: a fusion rule over subsets of modalities."""
