@@ -101,7 +101,7 @@ class HandwrittenMoPoE:
         def step() -> None:
             value = loss().loss
             self.optimizer.zero_grad(set_to_none=True)
-            value.backward()
+            torch.autograd.backward(value)
             self.optimizer.step()
 
         return step

@@ -205,6 +205,13 @@ def test_a_class_under_two_names_is_ambiguous(install: Install) -> None:
         Registry.installed().entry_of(__import__("acme_nets").Config)
 
 
+def test_the_order_of_the_entries_does_not_matter(install: Install) -> None:
+    install("one", "one_nets:spec", None)
+    install("two", "two_nets:spec", None)
+    one, two = only("one").entries(), only("two").entries()
+    assert Registry(two + one).entries() == Registry(one + two).entries() == one + two
+
+
 def test_a_registry_does_not_change_after_it_was_made(install: Install) -> None:
     registry = Registry.installed()
     install("acme-nets", "acme_nets:spec", good("acme_nets"), name="acme")
