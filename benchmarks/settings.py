@@ -29,7 +29,7 @@ class Setting:
 
 
 IMAGES = Setting(modalities=5, shape=(3, 28, 28))
-# At 128 rows and 64 latent dims multivae's second step needs more than 24 GB: 1,023 growing copies of (C, B, D).
+# At 128 rows and 64 latent dims multivae needs more than 24 GB after a few steps: 1,023 growing copies of (C, B, D).
 TEN_MODALITIES = Setting(modalities=10, shape=(32,), rows=32, latent_dim=16)
 IMAGES_PRIVATE = replace(IMAGES, latent_dim=32, private_dim=32)
 FEATURES_784 = Setting(modalities=5, shape=(784,), rows=50)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mvcore.models.base import Model
 
 FORMAT = 1
+FILES = frozenset({"config.json", "model.safetensors", "README.md"})  #: All that a saved model consists of.
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> Path:
@@ -35,8 +36,10 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     if model.config is None:
         raise NotPackagedError(type(model).__qualname__, "mvcore.model")
-    if folder.exists() and not (folder / "config.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelFileError(f"{str(folder)!r} exists and is no saved model; choose a folder that is new or empty.")
+    if folder.exists() and not _may_replace(folder):
+        raise ModelFileError(
+            f"{str(folder)!r} holds something other than a saved model; choose a folder that is new or empty.", path=folder
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -76,8 +79,8 @@ def _write(model: Model, folder: Path) -> None:
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n")
-    (folder / "README.md").write_text(_card(header))
+    (folder / "config.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(_card(header), encoding="utf-8")
     for file in folder.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
@@ -90,27 +93,52 @@ def _replace(staging: Path, folder: Path) -> None:
         staging.rename(folder)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    folder.rename(old / "model")
-    staging.rename(folder)
+    try:
+        folder.rename(old / "model")
+        try:
+            staging.rename(folder)
+        except OSError:
+            (old / "model").rename(folder)
+            raise
+    except OSError:
+        old.rmdir()
+        raise
     shutil.rmtree(old)
 
 
-def _header(folder: Path) -> dict[str, Any]:
+def _may_replace(folder: Path) -> bool:
+    """Whether a folder is empty, or holds a saved model and nothing else that its removal would lose."""
+    if not folder.is_dir():
+        return False
+    names = {file.name for file in folder.iterdir()}
+    try:
+        return not names or (names <= FILES and bool(_header(folder, any_format=True)))
+    except ModelFileError:
+        return False
+
+
+def _header(folder: Path, *, any_format: bool = False) -> dict[str, Any]:
     file = folder / "config.json"
     try:
-        header = json.loads(file.read_text())
-    except FileNotFoundError:
+        header = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelFileError(f"{str(folder)!r} holds no saved model: it has no config.json.") from None
     except ValueError as error:
         raise ModelFileError(f"{str(file)!r} is damaged: {error}.") from error
-    if not isinstance(header, dict) or set(header) != {"mvcore", "requires", "schema", "model"}:
+    if not isinstance(header, dict) or not isinstance(header.get("mvcore"), dict):
         raise ModelFileError(f"{str(file)!r} is not the config of a saved mvcore model.")
-    if header["mvcore"].get("format") != FORMAT:
+    if not any_format and header["mvcore"].get("format") != FORMAT:
         raise ModelFileError(
             f"{str(file)!r} has format {header['mvcore'].get('format')!r}; this mvcore reads format {FORMAT}. "
             "Update mvcore."
         )
+    if not any_format and (set(header) != {"mvcore", "requires", "schema", "model"} or not _lines(header["requires"])):
+        raise ModelFileError(f"{str(file)!r} is not the config of a saved mvcore model, or a part of it is missing.")
     return header
+
+
+def _lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
 def _load_weights(model: Model, file: Path) -> None:

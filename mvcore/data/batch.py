@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import final
 
 import torch
@@ -131,19 +131,20 @@ class Batch:
 
     def select(self, rows: Tensor) -> Batch:
         """The batch of some rows ``(R,)``, by index or bool mask, in the given order."""
-        rows = rows.cpu()
-        rows = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
+        rows = indices(rows.cpu(), len(self))
         take = {m: self.match(m, rows)[1] for m in self.names}
         return Batch(
             {m: self.x[m][take[m]] for m in self.names},
             self.observed[rows],
             {m: c[take[m]] for m, c in self.cells.items()},
+            device=self.device,
         )
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch with its values on a device; ``observed`` stays on the host."""
         move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}
-        return Batch(move, self.observed, {m: c.to(device, non_blocking=True) for m, c in self.cells.items()})
+        cells = {m: c.to(device, non_blocking=True) for m, c in self.cells.items()}
+        return Batch(move, self.observed, cells, device=torch.device(device))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for a faster move to a GPU."""
@@ -169,10 +170,11 @@ class Batch:
 def check_finite(name: str, values: Tensor) -> None:
     """Raises a DataError if an observed floating-point value is NaN or infinite."""
     if values.is_floating_point() and not bool((finite := values.isfinite()).all()):
-        bad = (~finite.flatten(1).all(1)).nonzero().squeeze(1)
+        bad = (~finite.reshape(len(values), -1).all(1)).nonzero().squeeze(1)
         raise DataError(
-            f"Modality {name!r} has NaN or infinite values in {len(bad)} observed rows, first in the {int(bad[0])}th "
-            "of them. Mask rows that are not observed, or fill or mask single missing values."
+            f"Modality {name!r} has NaN or infinite values in {len(bad)} observed rows, first in number "
+            f"{int(bad[0]) + 1} of them. Mask rows that are not observed, or fill or mask single missing values.",
+            modality=name,
         )
 
 
@@ -185,6 +187,15 @@ def _row_mask(name: str, mask: Tensor | None, size: int) -> Tensor:
             f"got {str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}."
         )
     return mask.cpu()
+
+
+def indices(rows: Tensor, size: int) -> Tensor:
+    """The indices that a selection of rows stands for: itself, or the positions where a bool mask ``(size,)`` is set."""
+    if rows.dtype != torch.bool:
+        return rows
+    if rows.shape != (size,):
+        raise DataError(f"A bool mask of rows must have shape ({size},); got {tuple(rows.shape)}.")
+    return rows.nonzero().squeeze(1)
 
 
 def _to(index: Tensor, device: torch.device) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvcore.data.batch import Batch
+from mvcore.data.batch import Batch, indices
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import DataError
 
@@ -22,7 +22,8 @@ class MultimodalDataset:
         arrays: For each modality an array or tensor ``(n, *shape)``; what it holds in rows that a mask leaves out is
             never read.
         masks: For each modality that not every row has, a bool array ``(n,)``, True where the row has it.
-        likelihoods: Name of the likelihood of each modality; normal by default, categorical for integers.
+        likelihoods: Name of the likelihood of each modality; by default normal, categorical for integers, bernoulli
+            for bools. All values but categories are stored as float32.
         cells: For modalities with single unknown values, a bool array of the modality's shape, True where known.
         labels: One label for each row, for evaluation only.
         ids: One identifier for each row.
@@ -59,19 +60,21 @@ class MultimodalDataset:
             if unknown := set(given or {}) - set(arrays):
                 raise DataError(f"{what} names {min(unknown)!r}, which is no modality; there are {', '.join(arrays)}.")
         x = {name: _tensor(name, a) for name, a in arrays.items()}
-        known = {name: torch.as_tensor(np.asarray(c)) for name, c in (cells or {}).items()}
+        chosen = {name: (likelihoods or {}).get(name, _default_likelihood(values)) for name, values in x.items()}
+        x = {name: values if chosen[name] == "categorical" else values.float() for name, values in x.items()}
+        known = {name: _bools(f"cells of {name!r}", c) for name, c in (cells or {}).items()}
         for name, c in known.items():
             if c.dtype != torch.bool or c.shape != x[name].shape:
                 raise DataError(f"The cells of {name!r} must be bool of shape {tuple(x[name].shape)}; got {_kind(c)}.")
             x[name] = x[name].where(c, torch.zeros((), dtype=x[name].dtype))
-        rows = {name: torch.as_tensor(np.asarray(m)) for name, m in (masks or {}).items()}
+        rows = {name: _bools(f"mask of {name!r}", m) for name, m in (masks or {}).items()}
         batch = Batch.from_dense(x, rows)
         if not len(batch):
             raise DataError("A data set needs at least one row; got none.")
         for name in x:
             if not len(batch.x[name]):
                 raise DataError(f"No row has the modality {name!r}; leave it out.")
-        self.schema = Schema(tuple(_spec(n, batch.x[n], likelihoods or {}, columns or {}) for n in x))
+        self.schema = Schema(tuple(_spec(n, batch.x[n], chosen[n], (columns or {}).get(n)) for n in x))
         self._batch = Batch(batch.x, batch.observed, {n: c[batch.column(n)] for n, c in known.items()})
         self.labels = _row_values("labels", labels, len(batch))
         self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
@@ -119,7 +122,7 @@ class MultimodalDataset:
     def select(self, rows: Any) -> MultimodalDataset:
         """The data set of some rows, by index or bool mask."""
         index = torch.as_tensor(np.asarray(rows))
-        index = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        index = indices(index if index.numel() else index.long(), len(self))
         return self._replace(self._batch.select(index), index)
 
     def split(self, share: float, *, seed: int = 0) -> tuple[MultimodalDataset, MultimodalDataset]:
@@ -128,11 +131,13 @@ class MultimodalDataset:
             raise DataError(f"share must lie between 0 and 1, got {share!r}.")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         first = round(share * len(self))
+        if not 0 < first < len(self):
+            raise DataError(f"A share of {share!r} of {len(self)} rows leaves a part without any; choose another.")
         return self.select(order[:first]), self.select(order[first:])
 
     def hide(self, mask: Any) -> MultimodalDataset:
         """The data set without what a bool array ``(n, M)`` marks True; columns in the order of the schema."""
-        hidden = torch.as_tensor(np.asarray(mask))
+        hidden = _bools("mask", mask)
         if hidden.dtype != torch.bool or hidden.shape != self.observed.shape:
             raise DataError(f"The mask must be bool of shape {tuple(self.observed.shape)}; got {_kind(hidden)}.")
         observed = self.observed & ~hidden
@@ -152,27 +157,46 @@ class MultimodalDataset:
 
 
 def _tensor(name: str, array: Any) -> Tensor:
-    values = array if isinstance(array, Tensor) else np.asarray(array)
-    if not isinstance(values, Tensor) and values.dtype.kind not in "fiub":
-        raise DataError(f"Modality {name!r} must hold numbers; got dtype {values.dtype}.")
-    tensor = torch.as_tensor(values)
+    if isinstance(array, Tensor):
+        tensor = array.detach()
+    else:
+        values = np.asarray(array)
+        if values.dtype.kind not in "fiub":
+            raise DataError(f"Modality {name!r} must hold numbers; got dtype {values.dtype}.", modality=name)
+        kind = np.float32 if values.dtype.kind == "f" else np.bool_ if values.dtype.kind == "b" else np.int64
+        with np.errstate(over="ignore"):  # what is too large for a float32 becomes infinite, and is refused as that
+            tensor = torch.from_numpy(np.array(values, dtype=kind))  # a copy: any byte order, strides or flags
+    if tensor.is_complex():
+        raise DataError(f"Modality {name!r} must hold real numbers; got {_kind(tensor)}.", modality=name)
     if tensor.ndim < 2:
         raise DataError(
             f"Modality {name!r} must have shape (rows, features, …); got {tuple(tensor.shape)}. "
-            "Write a single feature as (rows, 1)."
+            "Write a single feature as (rows, 1).",
+            modality=name,
         )
-    whole = not tensor.is_floating_point() and not tensor.is_complex()
-    return tensor.long() if whole and tensor.dtype != torch.bool else tensor.float()
+    return tensor if tensor.dtype == torch.bool else tensor.float() if tensor.is_floating_point() else tensor.long()
 
 
-def _spec(
-    name: str, x: Tensor, likelihoods: Mapping[str, str], columns: Mapping[str, Sequence[str]]
-) -> ModalitySpec:
-    likelihood = likelihoods.get(name, "normal" if x.is_floating_point() else "categorical")
-    categories = int(x.max()) + 1 if likelihood == "categorical" else None
-    if name in columns and len(columns[name]) != x.shape[1]:
-        raise DataError(f"Modality {name!r} has {x.shape[1]} features, but {len(columns[name])} names of columns.")
-    names = tuple(columns[name]) if name in columns else None
+def _bools(what: str, values: Any) -> Tensor:
+    array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
+    if array.dtype != np.bool_:
+        raise DataError(f"The {what} must be bool; got {array.dtype} of shape {array.shape}.")
+    return torch.from_numpy(array.copy())
+
+
+def _default_likelihood(x: Tensor) -> str:
+    return "normal" if x.is_floating_point() else "bernoulli" if x.dtype == torch.bool else "categorical"
+
+
+def _spec(name: str, x: Tensor, likelihood: str, columns: Sequence[str] | None) -> ModalitySpec:
+    categories = None
+    if likelihood == "categorical":
+        if x.dtype != torch.long or int(x.min()) < 0:
+            raise DataError(f"Modality {name!r} must hold categories, integers 0, 1, 2, …; got {_kind(x)}.", modality=name)
+        categories = int(x.max()) + 1
+    if columns is not None and len(columns) != x.shape[1]:
+        raise DataError(f"Modality {name!r} has {x.shape[1]} features, but {len(columns)} names of columns.")
+    names = None if columns is None else tuple(columns)
     return ModalitySpec(name=name, shape=x.shape[1:], likelihood=likelihood, categories=categories, columns=names)
 
 

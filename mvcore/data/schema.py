@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import index
 from typing import Any, final
 
 from attrs import field, frozen
@@ -11,9 +12,12 @@ from mvcore.errors import DataError
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    if isinstance(value, int):
+    if hasattr(value, "__index__"):
         raise DataError(f"A shape is a tuple without the rows, such as ({value},); got the number {value!r}.")
-    shape = tuple(int(size) for size in value)
+    try:
+        shape = tuple(index(size) for size in value)
+    except TypeError:
+        raise DataError(f"A shape is a tuple of integers, such as (3, 28, 28); got {value!r}.") from None
     if not shape or min(shape) < 1:
         raise DataError(f"A shape needs at least one dimension and only positive sizes; got {shape!r}.")
     return shape
@@ -68,6 +72,8 @@ class Schema:
     def from_shapes(cls, shapes: Mapping[str, Any], likelihoods: Mapping[str, str] | None = None) -> Schema:
         """A schema from ``{"image": (3, 28, 28), …}``; likelihoods default to normal."""
         chosen = dict(likelihoods or {})
+        if unknown := set(chosen) - set(shapes):
+            raise DataError(f"likelihoods names {min(unknown)!r}, which is no modality; there are {', '.join(shapes)}.")
         return cls(
             tuple(ModalitySpec(name=n, shape=s, likelihood=chosen.get(n, "normal")) for n, s in shapes.items())
         )

@@ -106,6 +106,8 @@ def _range(stream: Iterable[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tens
     """Minimum and range of each feature."""
     low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
     for x, mask in stream:
+        if not len(x):  # of no rows there is no minimum
+            continue
         known = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
         low = torch.minimum(low, x.where(known, torch.inf).amin(0))
         high = torch.maximum(high, x.where(known, -torch.inf).amax(0))

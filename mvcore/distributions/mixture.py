@@ -101,8 +101,8 @@ class Mixture:
     def _spread(self, K: int) -> Latents:
         counts = self.exists.sum(0)
         repeats = (K + counts - 1) // counts  # draws of each component of a row
-        if int(repeats.min()) == int(repeats.max()):
-            return self._draw_pairs(self._pairs(), int(repeats[0]), 1)
+        if not len(repeats) or int(repeats.min()) == int(repeats.max()):
+            return self._draw_pairs(self._pairs(), int(repeats[0]) if len(repeats) else K, 1)
         pairs = self._pairs()
         each = repeats[pairs % self.shape[1]]
         return self._draw_pairs(pairs.repeat_interleave(each), 1, each.repeat_interleave(each))
@@ -112,7 +112,8 @@ class Mixture:
         C, B = self.shape
         where = pairs.to(self.weights.device)
         flat = self.components.flatten()
-        chosen = flat if len(pairs) == C * B else flat.take(where)
+        every = isinstance(repeats, int) and len(pairs) == C * B  # then the pairs are all positions, in order
+        chosen = flat if every else flat.take(where)
         shares = self.log_weights.reshape(-1)[where]
         if not isinstance(repeats, int):
             shares = shares - repeats.to(shares).log()

@@ -21,9 +21,6 @@ Subsets = Literal["observed", "each", "all"]
 PriorExpert = Literal["none", "every", "full"]
 ScaleMap = Literal["exp", "softmax"]
 
-#: The name under which the prior stands among the experts.
-PRIOR = "prior"
-
 FAMILIES: Mapping[str, type[Diagonal]] = {"normal": DiagonalNormal, "laplace": DiagonalLaplace}
 
 
@@ -76,6 +73,8 @@ class JointPosterior(nn.Module, ABC):
     def fuse(self, experts: Diagonal, S: Tensor) -> Diagonal:
         """Fuses the experts of each subset.
 
+        A rule must leave a single expert as it is: where every component has one member, it is not called.
+
         Args:
             experts: One expert for each modality and row ``(E, B, D)``. An absent one has an infinite scale and
                 location 0: it must add nothing. The prior, where it is an expert, comes last.
@@ -89,13 +88,11 @@ class JointPosterior(nn.Module, ABC):
     def forward(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Diagonal) -> Mixture:
         """The posterior of each row of a batch, or view, from the encoded observations of its modalities."""
         subsets, exists = self._components(batch)
-        if bool(subsets[:, -1].any()) or not batch.names:
-            names: tuple[str, ...] = (*batch.names, PRIOR)
-        else:
-            subsets, names = subsets[:, :-1], batch.names
-        single = len(subsets) == len(names) and bool((subsets == torch.eye(len(names))).all())
+        with_prior = bool(subsets[:, -1].any()) or not batch.names
+        subsets = subsets if with_prior else subsets[:, :-1]
+        single = torch.equal(subsets, torch.eye(subsets.shape[1]))
         experts = self._experts(encoded, batch, 0.0 if single else torch.inf)
-        if names[-1:] == (PRIOR,):
+        if with_prior:
             experts = _append(experts, prior, len(batch))
         components = experts if single else self.fuse(experts, subsets.to(experts.loc))
         return Mixture(components, share_equally(exists, components.loc), exists)
@@ -118,6 +115,12 @@ class JointPosterior(nn.Module, ABC):
         else:
             exists = (members @ have.T) == members.sum(1, keepdim=True)
         subsets = torch.cat([members, self._with_prior(members)[:, None]], 1)
+        if self.subsets == "observed" and self.prior_expert == "full":  # complete rows have the prior, others not
+            complete = have.sum(1) == len(self.modalities)
+            with_prior = torch.stack([~complete, complete])
+            used = with_prior.any(1) if len(complete) else torch.tensor([True, False])
+            subsets = torch.cat([members.expand(2, -1), torch.tensor([[0.0], [1.0]])], 1)[used]
+            exists = (exists & with_prior)[used]
         if not bool(exists.any(0).all()):  # a view left rows with nothing: they get a component that is the prior
             alone = torch.eye(subsets.shape[1])[-1:]
             return torch.cat([subsets, alone]), torch.cat([exists, empty[None]])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
 from torch import Tensor
 
 from mvcore.distributions.diagonal import Diagonal, DiagonalNormal
-from mvcore.posteriors.base import JointPosterior
+from mvcore.errors import ConfigError
+from mvcore.posteriors.base import Family, JointPosterior, PriorExpert, ScaleMap, Subsets
 
 
 @final
@@ -24,6 +26,22 @@ class ProductOfExperts(JointPosterior):
         | Generalized Multimodal ELBO (Sutter et al., 2021)
         | https://arxiv.org/abs/2105.02470
     """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        *,
+        subsets: Subsets = "observed",
+        prior_expert: PriorExpert = "none",
+        family: Family = "normal",
+        scale: ScaleMap = "exp",
+    ) -> None:
+        if family == "laplace" and (subsets, prior_expert) != ("each", "none"):
+            raise ConfigError(
+                ["a product of Laplace experts is not Laplace; set subsets='each' and prior_expert='none', got "
+                 f"subsets={subsets!r} and prior_expert={prior_expert!r}"], "posterior",
+            )  # fmt: skip
+        super().__init__(modalities, subsets=subsets, prior_expert=prior_expert, family=family, scale=scale)
 
     def fuse(self, experts: Diagonal, S: Tensor) -> Diagonal:
         """One matrix product over all subsets; an absent expert has precision 0."""

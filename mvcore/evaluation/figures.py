@@ -1,0 +1,95 @@
+"""Results as figures; each function draws into the axes of a matplotlib figure and returns the figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.evaluation.imputation import Imputation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def patterns(data: MultimodalDataset, *, most: int = 15) -> Figure:
+    """How many rows have each set of modalities: bars above a matrix of what the set holds."""
+    counts = dict(list(data.patterns().items())[:most])
+    figure, (above, below) = _axes(2, 1, size=(7, 4.5), sharex=True, gridspec_kw={"height_ratios": (2, 1)})
+    above.bar(range(len(counts)), list(counts.values()), color="C0")
+    above.set(ylabel="rows", title=f"Observed modalities: {len(data)} rows, {len(data.patterns())} patterns")
+    names = data.schema.names
+    for column, pattern in enumerate(counts):
+        has = [i for i, name in enumerate(names) if name in pattern]
+        below.scatter([column] * len(names), range(len(names)), color="0.88", s=36)
+        below.scatter([column] * len(has), has, color="C0", s=36)
+    below.set(yticks=range(len(names)), yticklabels=names, xticks=[], ylim=(len(names) - 0.5, -0.5))
+    return figure
+
+
+def history(rows: Sequence[dict[str, Any]]) -> Figure:
+    """The loss and its terms over the epochs, one panel for the loss and one for the divergences."""
+    figure, axes = _axes(1, 2, size=(9, 3.2))
+    epochs = [row["epoch"] for row in rows]
+    axes[0].plot(epochs, [row["loss"] for row in rows], label="training")
+    if "validation_loss" in rows[-1]:
+        axes[0].plot(epochs, [row["validation_loss"] for row in rows], label="validation")
+        axes[0].legend()
+    axes[0].set(xlabel="epoch", ylabel="loss (nats a row)")
+    for name in [n for n in rows[-1] if n.startswith(("kl", "reconstruction"))]:
+        axes[1].plot(epochs, np.array([row[name] for row in rows]) - rows[-1][name], label=name)
+    axes[1].set(xlabel="epoch", ylabel="term above its last value (nats)", yscale="symlog")
+    axes[1].legend(fontsize="small")
+    return figure
+
+
+def imputation(results: Sequence[Imputation]) -> Figure:
+    """Scores of the model and of the simple predictors for each hidden modality."""
+    figure, axes = _axes(1, 1, size=(7, 3.2))
+    for i, (key, color) in enumerate({"model": "C0", "ridge": "0.55", "neighbours": "0.75", "mean": "0.9"}.items()):
+        values = [max(-0.1, getattr(r, key)) for r in results]
+        axes.bar(np.arange(len(results)) + 0.2 * i - 0.3, values, width=0.2, label=key, color=color, edgecolor="0.4")
+    labels = [f"{r.modality}\n({r.score})" for r in results]
+    axes.set(xticks=range(len(results)), xticklabels=labels, ylabel="score", title="Predicting one hidden modality")
+    axes.axhline(0, color="0.4", lw=0.8)
+    axes.legend(ncols=4, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    return figure
+
+
+def embedding(points: Any, labels: Any, *, title: str) -> Figure:
+    """The first two principal components of embeddings ``(n, D)``, coloured by label."""
+    centred = np.asarray(points) - np.asarray(points).mean(0)
+    plane = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    figure, axes = _axes(1, 1, size=(4.8, 4.2))
+    for i, label in enumerate(np.unique(labels)):
+        here = np.asarray(labels) == label
+        axes.scatter(*plane[here].T, s=9, color=f"C{i}", label=str(label))
+    axes.set(xlabel="component 1", ylabel="component 2", title=title)
+    axes.legend(fontsize="small", markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def image_rows(rows: dict[str, Any], *, title: str) -> Figure:
+    """Images ``(n, height, width)`` one row for each name, such as the truth above its imputation."""
+    rows = {name: np.asarray(images) for name, images in rows.items()}
+    count = len(next(iter(rows.values())))
+    figure, axes = _axes(len(rows), count, size=(0.75 * count + 1, 0.85 * len(rows) + 0.4))
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(line, images, strict=True):
+            ax.imshow(image, cmap="gray_r", vmin=rows["truth"].min(), vmax=rows["truth"].max())
+            ax.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    figure.suptitle(title)
+    return figure
+
+
+def _axes(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: a library must not open windows or keep figures alive
+    return figure, figure.subplots(rows, columns, **options)
+

@@ -1,0 +1,56 @@
+"""The joint encoder q(z | X) of complete rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from mvcore.distributions.diagonal import DiagonalNormal, full
+from mvcore.nn.mlp import MLPEncoder
+from mvcore.posteriors.base import Encoded
+
+
+@final
+class JointEncoder(nn.Module):
+    """An MLP over all modalities: tables as they are, anything else through a network of its own.
+
+    Args:
+        sizes: For each modality the number of values that enter the MLP: those of a table, or twice the ``loc`` that
+            its network gives.
+        networks: Encoders, whose ``loc`` and ``log_scale`` are the features, of the modalities that are no tables.
+        latent_dim: Dimensions D of the latent.
+        hidden: Widths of the MLP's hidden layers.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        networks: Mapping[str, nn.Module],
+        latent_dim: int,
+        hidden: Sequence[int] = (512, 512),
+    ) -> None:
+        super().__init__()
+        self.names = tuple(sizes)
+        self.networks = nn.ModuleDict(networks)
+        self.head = MLPEncoder((sum(sizes.values()),), latent_dim, hidden=hidden)
+
+    def forward(self, x: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> DiagonalNormal:
+        """The posteriors ``(n, D)`` of n complete rows.
+
+        Args:
+            x: For each modality the encoder's input ``(n, *input_shape)``, unknown cells 0 already.
+            known: Masks of the known cells, where there are unknown ones.
+        """
+        features = [self._features(m, x[m], known.get(m)) for m in self.names]
+        encoded: Encoded = self.head(torch.cat(features, 1))
+        return DiagonalNormal(full(encoded.loc), full(encoded.log_scale))
+
+    def _features(self, name: str, x: Tensor, known: Tensor | None) -> Tensor:
+        if name not in self.networks:
+            return x.flatten(1)
+        network = self.networks[name]
+        encoded: Encoded = network(x) if known is None else network(x, known)
+        return torch.cat([encoded.loc, encoded.log_scale], 1)

@@ -1,0 +1,269 @@
+"""JNF: a joint VAE, then a normalizing flow for each modality's posterior."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from mvcore.build import Parts, build_component, build_parts
+from mvcore.data.batch import Batch
+from mvcore.data.schema import Schema
+from mvcore.distributions.diagonal import DiagonalNormal
+from mvcore.distributions.latents import Latents
+from mvcore.distributions.likelihoods import Observation
+from mvcore.errors import DataError
+from mvcore.losses.base import LossOutput, warmed
+from mvcore.models import estimators
+from mvcore.models.base import Encodings, Model, Stage
+from mvcore.models.multimodal import JointDistribution
+from mvcore.models.priors import StandardPrior
+from mvcore_jnf import JNFConfig
+from mvcore_jnf.flows import ConditionalFlow, FlowDensity
+from mvcore_jnf.joint import JointEncoder
+from mvcore_jnf.posterior import Component, RowMixture, SubsetPosterior
+
+#: Share of complete rows below which ``check_training`` warns.
+FEW = 0.1
+
+
+@final
+class JNF(Model):
+    r"""Joint normalizing flows: a joint encoder :math:`q(z|X)`, and a flow :math:`q_m(z|x_m)` for each modality.
+
+    The stage ``joint`` minimises :math:`-E_{q(z|X)} \sum_m r_m \log p(x_m|z) + \beta KL(q(z|X)\|p)` on complete rows,
+    the stage ``flows`` then :math:`-\sum_m E_{q(z|X)} \log q_m(z|x_m)`, joint encoder and decoders frozen. In both, a
+    row that has O, but not all, takes, in place of the paper, which has no such rows,
+
+    .. math:: \frac{1}{|O|} \sum_{m \in O} -E_{q_m}\Big[\sum_{n \in O} r_n \log p(x_n|z) + \beta \log\frac{p(z)}{q_m(z|x_m)}\Big],
+
+    the mean of \|O\| negative bounds of :math:`\log p(x_O)` (for β = r = 1).
+
+    Args:
+        schema: The modalities.
+        parts: Their input transforms, encoders, decoders and weights.
+        joint_encoder: The joint encoder.
+        flows: The flow of each modality.
+        config: The numbers.
+
+    References:
+        | Improving Multimodal Joint Variational Autoencoders through Normalizing Flows and Correlation Analysis
+        | (Senellart et al., 2023), https://arxiv.org/abs/2305.11832
+        | Bridging the inference gap in Multimodal Variational Autoencoders (Senellart & Allassonnière, 2025)
+        | https://arxiv.org/abs/2502.03952
+    """
+
+    config: JNFConfig
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        parts: Parts,
+        joint_encoder: JointEncoder,
+        flows: Mapping[str, ConditionalFlow],
+        config: JNFConfig,
+    ) -> None:
+        super().__init__(
+            schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, config=config
+        )
+        self.joint_encoder, self.flows = joint_encoder, nn.ModuleDict({m: flows[m] for m in schema.names})
+        self.latent_prior = StandardPrior(config.latent_dim)
+        self.weights = dict(parts.weights)
+
+    def stages(self) -> Sequence[Stage]:
+        """First the joint VAE, then the flows."""
+        share, idle = self.config.joint_share, self.config.partial == "refuse"
+        return (
+            Stage("joint", share, frozen=(self.encoders, self.flows) if idle else ()),
+            Stage("flows", 1 - share, frozen=(self.joint_encoder, self.decoders)),
+        )
+
+    def forward(
+        self, batch: Batch, *, epoch: float = math.inf, stage: Literal["joint", "flows"] | str | None = None
+    ) -> LossOutput:
+        """The loss of a stage.
+
+        Raises:
+            DataError: If a row lacks a modality and ``partial`` is ``refuse``, or there is no such stage.
+        """
+        if stage not in (None, "joint", "flows"):
+            raise DataError(f"JNF has the stages 'joint' and 'flows', not {stage!r}.")
+        self._refuse(batch.observed)
+        if stage == "flows":
+            with without_gradient(self.joint_encoder, self.decoders):
+                return self._flows_loss(batch)
+        return self._joint_loss(batch, warmed(self.config.beta, self.config.warmup, epoch))
+
+    def check_training(self, observed: Tensor) -> None:
+        """Asks whether rows with the modalities ``observed (n, M)`` can train the model.
+
+        Warns where fewer than a tenth are complete: nothing else trains the joint encoder.
+
+        Raises:
+            DataError: If no row is complete, or one is partial and ``partial`` is ``refuse``.
+        """
+        self._refuse(observed)
+        complete = int(observed.all(1).sum())
+        if not complete:
+            raise DataError(
+                f"None of {len(observed)} rows has all of {', '.join(self.schema.names)}, and only such rows train "
+                "JNF's joint encoder. Leave a modality out, or use a model without a joint encoder, such as 'mopoe'."
+            )
+        if complete < FEW * len(observed):
+            warnings.warn(
+                f"Only {complete} of {len(observed)} rows are complete; nothing else trains JNF's joint encoder.",
+                stacklevel=2,
+            )
+
+    def encode_modalities(self, batch: Batch) -> Encodings:
+        """Encodes each modality once, and the complete rows jointly."""
+        experts = {m: self.flows[m](encoded) for m, encoded in self.encode_each(batch).items()}
+        joint = self._encode_joint(batch) if set(batch.names) == set(self.schema.names) else None
+        return Encodings(batch, experts, joint)
+
+    def posterior(self, encodings: Encodings) -> SubsetPosterior:
+        """The joint posterior of complete rows, the flow of single modalities, a product of flows of other subsets."""
+        return SubsetPosterior(self.proposal(encodings), self.config.hmc, self.config.point_draws)
+
+    def proposal(self, encodings: Encodings) -> RowMixture:
+        """The posterior, but for rows whose posterior is a product of flows: for these the mixture of the flows."""
+        batch, prior = encodings.batch, self.latent_prior().components[0]
+        whole = batch.observed.all(1) if encodings.joint is not None else torch.zeros(len(batch), dtype=torch.bool)
+        components = [] if encodings.joint is None else [Component(encodings.joint, whole.nonzero().squeeze(1))]
+        for m in batch.names:
+            kept = ~whole[batch.column(m)]
+            index = kept.nonzero().squeeze(1)
+            rows = batch.column(m).nonzero().squeeze(1)[index]
+            components.append(Component(encodings.experts[m].take(index.to(batch.device)), rows))
+        nothing = (~batch.observed.any(1) & ~whole).nonzero().squeeze(1)
+        components.append(Component(prior.expand(len(nothing)), nothing))
+        return RowMixture([c for c in components if len(c.rows)], len(batch), prior.loc)
+
+    def prior(self, encodings: Encodings | None = None) -> JointDistribution:
+        """The standard normal."""
+        return JointDistribution(self.latent_prior(), {}, None if encodings is None else encodings.batch)
+
+    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
+        """Decodes each modality from the shared latent."""
+        return {m: self.decoders[m](latents["shared"]) for m in modalities}
+
+    def _refuse(self, observed: Tensor) -> None:
+        if self.config.partial == "refuse" and (lacking := int((~observed.all(1)).sum())):
+            raise DataError(
+                f"{lacking} of {len(observed)} rows lack a modality, and this JNF was built with partial='refuse'. "
+                "Leave these rows out, or build it with partial='mixture'."
+            )
+
+    def _encode_joint(self, batch: Batch) -> DiagonalNormal:
+        """The joint posterior of the complete rows, of which there may be none."""
+        whole = batch if batch.complete else batch.select(batch.observed.all(1))
+        x = {m: self.inputs[m](whole.x[m], *([whole.cells[m]] if m in whole.cells else [])) for m in whole.names}
+        density: DiagonalNormal = self.joint_encoder(x, whole.cells)
+        return density
+
+    def _joint_loss(self, batch: Batch, beta: float) -> LossOutput:
+        whole, K = batch.observed.all(1), self.config.samples
+        q = self._encode_joint(batch)
+        kl = q.kl(self.latent_prior().components[0])
+        draws = [_Draws(whole.nonzero().squeeze(1), q.rsample(K), kl.expand(K, -1))]
+        if self.config.partial == "mixture":
+            partial = batch.select(~whole)
+            encoded = self.encode_each(partial)
+            flows = {m: self.flows[m](encoded[m]) for m in partial.names}
+            draws += self._surrogate_draws(partial, flows, (~whole).nonzero().squeeze(1))
+        return LossOutput.from_rows(self._bounds(batch, draws, beta))
+
+    def _flows_loss(self, batch: Batch) -> LossOutput:
+        whole = batch.observed.all(1)
+        encodings = self.encode_modalities(batch)
+        q, flows = encodings.joint, encodings.experts
+        z = q.rsample(self.config.samples)
+        draws, rows = [], {}
+        for m in batch.names:
+            complete, index = _positions(batch, m, whole)
+            fit = -flows[m].take(index).log_prob(z).mean(0)
+            rows[f"flow/{m}"] = fit.new_zeros(len(batch)).index_copy(0, complete.to(fit.device), fit)
+        if self.config.partial == "mixture":
+            partial = {m: flows[m].take(_positions(batch, m, ~whole)[1]) for m in batch.names}
+            draws = self._surrogate_draws(batch.select(~whole), partial, (~whole).nonzero().squeeze(1))
+            rows |= self._bounds(batch, draws, self.config.beta)
+        return LossOutput.from_rows(rows)
+
+    def _surrogate_draws(self, partial: Batch, flows: Mapping[str, FlowDensity], rows: Tensor) -> Iterator[_Draws]:
+        """Draws of the flow of each modality of each partial row; ``rows`` are those rows in the whole batch."""
+        prior = self.latent_prior().components[0]
+        for m in partial.names:
+            z, log_q = flows[m].rsample_and_log_prob(self.config.samples)
+            own = partial.column(m)
+            counts = partial.observed[own].sum(1)
+            yield _Draws(rows[own], z, log_q - prior.log_prob(z), counts)
+
+    def _bounds(self, batch: Batch, draws: Iterable[_Draws], beta: float) -> dict[str, Tensor]:
+        """Reconstruction terms and divergence ``(B,)`` of each row's bounds."""
+        draws = list(draws)
+        counts = torch.cat([torch.ones_like(d.rows) if d.counts is None else d.counts for d in draws])
+        z, divergence = torch.cat([d.z for d in draws], 1), torch.cat([d.divergence for d in draws], 1)
+        weight = -counts.to(z).log()
+        latents = Latents({"shared": z}, len(batch), rows=torch.cat([d.rows for d in draws]), log_weight=weight)
+        scored = estimators.log_likelihoods(self, batch, latents)
+        rows = {f"reconstruction/{m}": -self.weights[m] * latents.mean(v) for m, v in scored.items()}
+        return {**rows, "kl": beta * latents.mean(divergence)}
+
+
+@final
+@dataclass(frozen=True)
+class _Draws:
+    """Draws of one density for some rows."""
+
+    rows: Tensor
+    z: Tensor  # (K, n, D)
+    divergence: Tensor  # (K, n): KL(q‖p), or log q(z) − log p(z)
+    counts: Tensor | None = None  # (n,): how many densities the row has
+
+
+def build(config: JNFConfig, schema: Schema) -> JNF:
+    """A JNF from its config."""
+    parts = build_parts(config, schema)
+    flow = config.flow
+    flows = {
+        m: ConditionalFlow(config.latent_dim, kind=flow.kind, transforms=flow.transforms, hidden=flow.hidden)
+        for m in schema.names
+    }
+    return JNF(schema, parts=parts, joint_encoder=_joint_encoder(config, schema), flows=flows, config=config)
+
+
+def _joint_encoder(config: JNFConfig, schema: Schema) -> JointEncoder:
+    width = max(1, config.joint_hidden[0] // 2)  # each network gives two vectors, together as wide as the first layer
+    networks, sizes = {}, {}
+    for m in schema:
+        sizes[m.name] = math.prod(m.input_shape) if len(m.shape) == 1 else 2 * width
+        if len(m.shape) > 1:
+            encoder = config.modalities[m.name].encoder
+            networks[m.name] = build_component(encoder, modality=m, latent_dim=width, private_dim=0)
+    return JointEncoder(sizes, networks, config.latent_dim, config.joint_hidden)
+
+
+def _positions(batch: Batch, name: str, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows with a modality that a mask ``(B,)`` allows, on the host, and where they stand in its packed values."""
+    own = mask[batch.column(name)].nonzero().squeeze(1)
+    return batch.column(name).nonzero().squeeze(1)[own], own.to(batch.device)
+
+
+@contextmanager
+def without_gradient(*modules: nn.Module) -> Iterator[None]:
+    """What runs inside sends no gradient to these modules' parameters, but through them."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
