@@ -60,7 +60,7 @@ def dataset(name: str, **fields: Any) -> MultimodalDataset:
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Tables of single modalities as paths, so that they change the defaults instead of replacing them."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in fields.items():
         if name == "modalities" and isinstance(value, Mapping):
             for modality, parts in value.items():

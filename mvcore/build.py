@@ -158,9 +158,7 @@ def categorical(config: c.CategoricalConfig, *, modality: ModalitySpec) -> lik.C
     return lik.CategoricalLikelihood(modality.shape, modality.categories)
 
 
-def negative_binomial(
-    config: c.NegativeBinomialConfig, *, modality: ModalitySpec
-) -> lik.NegativeBinomialLikelihood:
+def negative_binomial(config: c.NegativeBinomialConfig, *, modality: ModalitySpec) -> lik.NegativeBinomialLikelihood:
     """Counts."""
     return lik.NegativeBinomialLikelihood(modality.shape)
 

@@ -174,7 +174,7 @@ class ELBOConfig(LossConfig):
     beta_private: float = field(default=1.0, validator=_not_negative)
     """Weight of the private latents' divergences, times β."""
     kl: Literal["convex", "monte_carlo"] = "convex"
-    """A mixture's divergence: ``convex``, a bound in closed form, or ``monte_carlo``, tighter. Equal for one component."""
+    """A mixture's divergence: ``convex``, a bound in closed form, or ``monte_carlo``, tighter. Equal if C = 1."""
     samples: int = field(default=1, validator=_positive)
     """Draws for each row, or, stratified, for each component."""
     stratified: bool = False
@@ -248,7 +248,9 @@ class ModalityConfig:
         likelihood = _LIKELIHOODS.get(modality.likelihood)
         if likelihood is None:
             known = ", ".join(_LIKELIHOODS)
-            raise ConfigError([f"{modality.name}: no default for the likelihood {modality.likelihood!r} (known: {known})"])
+            raise ConfigError(
+                [f"{modality.name}: no default for the likelihood {modality.likelihood!r} (known: {known})"]
+            )
         return cls(
             encoder=ConvEncoderConfig() if image else MLPEncoderConfig(),
             decoder=ConvDecoderConfig() if image else MLPDecoderConfig(),
@@ -283,7 +285,9 @@ class PartsConfig(ModelConfig):
             ConfigError: If it names a modality that the schema does not have.
         """
         if unknown := [m for m in self.modalities if m not in schema.names]:
-            raise ConfigError([f"modalities.{m}: unknown modality (the data has {', '.join(schema.names)})" for m in unknown])
+            raise ConfigError(
+                [f"modalities.{m}: unknown modality (the data has {', '.join(schema.names)})" for m in unknown]
+            )
         given = self.modalities
         parts = {m.name: given[m.name] if m.name in given else ModalityConfig.default(m) for m in schema}
         return evolve(self, modalities=parts)

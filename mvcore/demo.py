@@ -53,8 +53,8 @@ def digits(out: Path) -> None:
         ),
     }
     show_results(results, scores, out, "mfeat")
-    points = embed(model, test, ["fou"])
-    save(figures.embedding(points, test.labels, title="Test digits, from the view fou alone"), out / "mfeat_embedding.png")
+    points = embed(model, test)
+    save(figures.embedding(points, test.labels, title="Embeddings of test digits"), out / "mfeat_embedding.png")
     show_digits(reload(model, out / "mfeat_mopoe", test), test, out / "mfeat_imputed_pixels.png")
 
 
@@ -69,7 +69,9 @@ def tumours(out: Path) -> None:
     run = mvcore.fit(model, train, epochs=150, batch_size=16)
     save(figures.history(run.history), out / "miniacc_training.png")
     results = imputation(model, train, test)
-    show_results(results, {"log-likelihood of a test patient": float(log_likelihood(model, test, 200).mean())}, out, "miniacc")
+    show_results(
+        results, {"log-likelihood of a test patient": float(log_likelihood(model, test, 200).mean())}, out, "miniacc"
+    )
     loaded = reload(model, out / "miniacc_mopoe", test)
     write_imputed(loaded, data, "protein", out / "miniacc_protein_imputed.csv")
 
@@ -87,7 +89,9 @@ def show_patterns(data: MultimodalDataset, path: Path) -> None:
 
 def show_results(results: list[Imputation], scores: dict[str, float], out: Path, name: str) -> None:
     """Prints, writes and draws the metrics."""
-    click.echo(f"\nOne modality hidden at a time in the test rows, predicted from the others:\n\n{imputation_table(results)}\n")
+    click.echo(
+        f"\nOne modality hidden at a time in the test rows, predicted from the others:\n\n{imputation_table(results)}\n"
+    )
     click.echo(markdown(("metric", "value"), scores.items()) + "\n")
     table: dict[str, Any] = {"imputation": [asdict(r) for r in results], "metrics": scores}
     (out / f"{name}_metrics.json").write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
@@ -108,7 +112,11 @@ def show_digits(model: Model, test: MultimodalDataset, path: Path) -> None:
     assert test.labels is not None
     rows = torch.tensor([int((test.labels == digit).argmax()) for digit in range(10)])
     batch = test.batch(rows)
-    given = {"from all other views": batch.without(["pix"]), "from fou alone": batch.only(["fou"]), "from mor alone": batch.only(["mor"])}
+    given = {
+        "from all other views": batch.without(["pix"]),
+        "from fou alone": batch.only(["fou"]),
+        "from mor alone": batch.only(["mor"]),
+    }
     images = {"truth": batch.x["pix"].unflatten(1, (16, 15))}
     images |= {name: model.impute(view)["pix"].unflatten(1, (16, 15)) for name, view in given.items()}
     save(figures.image_rows(images, title="Hidden pixels of test digits, imputed"), path)

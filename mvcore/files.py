@@ -38,7 +38,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
         raise NotPackagedError(type(model).__qualname__, "mvcore.model")
     if folder.exists() and not _may_replace(folder):
         raise ModelFileError(
-            f"{str(folder)!r} holds something other than a saved model; choose a folder that is new or empty.", path=folder
+            f"{str(folder)!r} holds something other than a saved model; choose a folder that is new or empty.",
+            path=folder,
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -155,7 +156,9 @@ def _load_weights(model: Model, file: Path) -> None:
 
 
 def _card(header: dict[str, Any]) -> str:
-    modalities = "\n".join(f"| {m['name']} | {tuple(m['shape'])} | {m['likelihood']} |" for m in header["schema"]["modalities"])
+    modalities = "\n".join(
+        f"| {m['name']} | {tuple(m['shape'])} | {m['likelihood']} |" for m in header["schema"]["modalities"]
+    )
     needs = " ".join(f'"{line}"' for line in ["mvcore", *header["requires"]])
     return (
         f"# {header['model']['use']}\n\nA multimodal VAE saved by mvcore {header['mvcore']['version']}.\n\n"

@@ -1,15 +1,64 @@
-"""What every test of the core gets: a seed of its own, and the global random state put back."""
+"""What the core's tests share: a seed for each, and models of the linear-Gaussian reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import pytest
 import torch
+from mvcore.models.multimodal import MultimodalVAE
+from mvcore.nn.mlp import MLPEncoder
+from mvcore.posteriors.base import PriorExpert, Subsets
+from mvcore.posteriors.product import ProductOfExperts
+from mvcore.testing.linear import LinearGaussian
+
+Compose = Callable[..., MultimodalVAE]
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
+    """A seed for each test, and the global random state put back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture
+def world() -> LinearGaussian:
+    return LinearGaussian({"a": 5, "b": 6, "c": 4}, 2)
+
+
+@pytest.fixture
+def compose() -> Compose:
+    """Models with a world's exact decoders and its exact experts, or any (random networks), in float64."""
+
+    def make(
+        world: LinearGaussian,
+        loss: torch.nn.Module | None = None,
+        *,
+        experts: Literal["likelihood", "posterior", "any"] = "any",
+        subsets: Subsets = "observed",
+        prior_expert: PriorExpert = "none",
+        **more: Any,
+    ) -> MultimodalVAE:
+        D, private = world.latent_dim, world.private_dims
+        if experts == "any":
+            encoders: Any = {
+                m.name: MLPEncoder(m.shape, D, private.get(m.name, 0), hidden=(7,), activation="tanh").double()
+                for m in world.schema
+            }
+        else:
+            encoders = world.encoders(experts)
+        return MultimodalVAE(
+            world.schema,
+            latent_dim=D,
+            encoders=encoders,
+            decoders=world.decoders(),
+            posterior=ProductOfExperts(world.schema.names, subsets=subsets, prior_expert=prior_expert),
+            loss=loss,
+            private_dims=private,
+            **more,
+        ).double()
+
+    return make

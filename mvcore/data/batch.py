@@ -92,7 +92,8 @@ class Batch:
         index = self._cached(None, lambda: self.observed.T.reshape(-1).nonzero().squeeze(1))
         values = torch.cat(list(packed))
         out = values.new_full((self.observed.numel(), *values.shape[1:]), fill)
-        return out.index_copy(0, index, values).unflatten(0, (len(self.names), len(self)))
+        spread: Tensor = out.index_copy(0, index, values).unflatten(0, (len(self.names), len(self)))
+        return spread
 
     def match(self, name: str, rows: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Pairs that a modality's likelihood needs, and the packed observation of each.
@@ -190,7 +191,7 @@ def _row_mask(name: str, mask: Tensor | None, size: int) -> Tensor:
 
 
 def indices(rows: Tensor, size: int) -> Tensor:
-    """The indices that a selection of rows stands for: itself, or the positions where a bool mask ``(size,)`` is set."""
+    """The indices that a selection of rows stands for: itself, or where a bool mask ``(size,)`` is set."""
     if rows.dtype != torch.bool:
         return rows
     if rows.shape != (size,):

@@ -192,7 +192,9 @@ def _spec(name: str, x: Tensor, likelihood: str, columns: Sequence[str] | None) 
     categories = None
     if likelihood == "categorical":
         if x.dtype != torch.long or int(x.min()) < 0:
-            raise DataError(f"Modality {name!r} must hold categories, integers 0, 1, 2, …; got {_kind(x)}.", modality=name)
+            raise DataError(
+                f"Modality {name!r} must hold categories, integers 0, 1, 2, …; got {_kind(x)}.", modality=name
+            )
         categories = int(x.max()) + 1
     if columns is not None and len(columns) != x.shape[1]:
         raise DataError(f"Modality {name!r} has {x.shape[1]} features, but {len(columns)} names of columns.")

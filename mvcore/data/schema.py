@@ -74,9 +74,7 @@ class Schema:
         chosen = dict(likelihoods or {})
         if unknown := set(chosen) - set(shapes):
             raise DataError(f"likelihoods names {min(unknown)!r}, which is no modality; there are {', '.join(shapes)}.")
-        return cls(
-            tuple(ModalitySpec(name=n, shape=s, likelihood=chosen.get(n, "normal")) for n, s in shapes.items())
-        )
+        return cls(tuple(ModalitySpec(name=n, shape=s, likelihood=chosen.get(n, "normal")) for n, s in shapes.items()))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -41,7 +41,9 @@ class Affine(nn.Module):
         """Data units to the scale of the model."""
         self._ready = self._ready or bool(self.fitted)
         if not self._ready:
-            raise NotFittedError("A transform has not been fitted; call model.fit_transforms(data) or mvcore.fit first.")
+            raise NotFittedError(
+                "A transform has not been fitted; call model.fit_transforms(data) or mvcore.fit first."
+            )
         return (x - self.loc) / self.scale
 
     def inverse(self, y: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Draws of latent variables, and what a model's posterior and prior must answer."""
+"""Draws of latent variables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -57,9 +57,9 @@ class Latents:
                 yield replace(self, values={n: v[k : k + step] for n, v in self.values.items()})
             return
         rows = torch.arange(N) if self.rows is None else self.rows
-        for n in range(0, N, size) if N > size else [0]:
+        for n in range(0, N, size) if size < N else [0]:
             part = {name: v[:, n : n + size] for name, v in self.values.items()}
-            yield Latents(part, self.size, rows=rows[n : n + size]) if N > size else self
+            yield Latents(part, self.size, rows=rows[n : n + size]) if size < N else self
 
     def take(self, pairs: Tensor | None) -> Mapping[str, Tensor]:
         """The values at some pairs ``(N',)``, all where None."""
@@ -102,19 +102,3 @@ class Latents:
         if device not in self._index:
             self._index[device] = self.rows.to(device, non_blocking=True)
         return self._index[device]
-
-
-class LatentDistribution(Protocol):
-    """What ``Model.posterior``, ``Model.prior`` and ``Model.proposal`` return."""
-
-    def draw(self, K: int = 1, how: How = "random") -> Latents:
-        """Reparametrised draws from torch's global generator; ``how`` matters for mixtures only."""
-        ...
-
-    def log_prob(self, latents: Latents) -> Tensor:
-        """Log-density of each draw in nats, ``(K, N)``; latents of absent modalities are left out."""
-        ...
-
-    def point(self) -> Latents:
-        """The means, K = 1 and N = B; without a closed form, a documented estimate."""
-        ...

@@ -155,7 +155,8 @@ class CategoricalObservation(Observation):
     def sample(self, k: int = 1) -> Tensor:
         last = self.mean.movedim(-self.event_dims - 1, -1)
         drawn = torch.multinomial(last.flatten(0, -2), k, replacement=True)
-        return drawn.T.unflatten(1, last.shape[:-1])
+        values: Tensor = drawn.T.unflatten(1, last.shape[:-1])
+        return values
 
     def values_log_prob(self, x: Tensor) -> Tensor:
         dim = -self.event_dims - 1

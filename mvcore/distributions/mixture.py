@@ -86,7 +86,7 @@ class Mixture:
         return slice(None) if one else latents.row_index(self.weights.device)
 
     def _random(self, K: int) -> Latents:
-        C, B = self.shape
+        B = self.shape[1]
         component = torch.multinomial(self.weights.detach().T, K, replacement=True).T  # (K, B)
         index = component * B + torch.arange(B, device=component.device)
         chosen = self.components.flatten().take(index.reshape(-1))
@@ -122,6 +122,6 @@ class Mixture:
 
 
 def share_equally(exists: Tensor, like: Tensor) -> Tensor:
-    """Equal weights ``(C, B)`` of the components that a row has, 0 for the others, with the dtype and device of like."""
+    """Equal weights ``(C, B)`` of the components that a row has, 0 for the others; dtype and device of ``like``."""
     have = exists.to(like)
     return have / have.sum(0)

@@ -31,7 +31,7 @@ def patterns(data: MultimodalDataset, *, most: int = 15) -> Figure:
 
 def history(rows: Sequence[dict[str, Any]]) -> Figure:
     """The loss and its terms over the epochs, one panel for the loss and one for the divergences."""
-    figure, axes = _axes(1, 2, size=(9, 3.2))
+    figure, axes = _axes(1, 2, size=(10.5, 3.2))
     epochs = [row["epoch"] for row in rows]
     axes[0].plot(epochs, [row["loss"] for row in rows], label="training")
     if "validation_loss" in rows[-1]:
@@ -41,7 +41,7 @@ def history(rows: Sequence[dict[str, Any]]) -> Figure:
     for name in [n for n in rows[-1] if n.startswith(("kl", "reconstruction"))]:
         axes[1].plot(epochs, np.array([row[name] for row in rows]) - rows[-1][name], label=name)
     axes[1].set(xlabel="epoch", ylabel="term above its last value (nats)", yscale="symlog")
-    axes[1].legend(fontsize="small")
+    axes[1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -92,4 +92,3 @@ def _axes(rows: int, columns: int, *, size: tuple[float, float], **options: Any)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     FigureCanvasAgg(figure)  # no pyplot: a library must not open windows or keep figures alive
     return figure, figure.subplots(rows, columns, **options)
-

@@ -89,7 +89,7 @@ def _score(data: MultimodalDataset, name: str, known: Array) -> tuple[Callable[[
     def accuracy(truth: Array, predicted: Array) -> float:
         if data.schema[name].categories is None:
             return float(((predicted > 0.5) == (truth > 0.5)).mean())
-        shape = (len(truth), data.schema[name].categories, -1)
+        shape = (len(truth), data.schema[name].categories or 1, -1)
         return float((truth.reshape(shape).argmax(1) == predicted.reshape(shape).argmax(1)).mean())
 
     discrete = data.schema[name].likelihood in ("bernoulli", "categorical")

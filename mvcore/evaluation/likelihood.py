@@ -15,7 +15,7 @@ from mvcore.models.base import Model
 def log_likelihood(
     model: Model, data: MultimodalDataset, K: int = 1000, *, batch_size: int = 64, seed: int = 0
 ) -> Tensor:
-    """log p of what each row has, ``(n,)``; see ``Model.log_likelihood``."""
+    """Log p of what each row has, ``(n,)``; see ``Model.log_likelihood``."""
     generator = torch.Generator().manual_seed(seed)
     return torch.cat([model.log_likelihood(b, K, generator=generator) for b in data.batches(batch_size)])
 
@@ -31,7 +31,7 @@ def conditional_log_likelihood(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Tensor:
-    """log p(target | given) of each row, ``(n,)``, NaN without a target; see ``Model.conditional_log_likelihood``."""
+    """Log p(target | given) of each row, ``(n,)``, NaN without a target; see ``Model.conditional_log_likelihood``."""
     generator = torch.Generator().manual_seed(seed)
     target, given = list(target), None if given is None else list(given)
     parts = [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @final
 class ELBO(nn.Module):
-    r"""The negative ELBO of what each row has:
+    r"""The negative ELBO of what each row has.
 
     .. math:: -E_q \sum_m r_m \log p(x_m|z) + \beta\,(\beta_s\,KL(q(z|x_O)\|p) + \beta_w \sum_m KL(q(w_m|x_m)\|p))
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
-from mvcore.distributions.latents import LatentDistribution, Latents
+from mvcore.distributions.latents import Latents
 from mvcore.distributions.likelihoods import LikelihoodDecoder, Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput
 from mvcore.models import estimators
 from mvcore.plugins.spec import ModelConfig
+from mvcore.protocols import LatentDistribution, Sampler, Streamable
 
 
 @final
@@ -56,14 +57,6 @@ class Stage:
     """Share of the epochs, relative to the other stages."""
     frozen: tuple[nn.Module, ...] = ()
     """Modules that the stage does not train; the loop keeps them in eval mode."""
-
-
-class Streamable(Protocol):
-    """Data whose observed rows of one modality can be read in blocks."""
-
-    def stream(self, name: str) -> Iterable[tuple[Tensor, Tensor | None]]:
-        """Blocks of observations ``(n, *shape)`` with the masks of their known cells."""
-        ...
 
 
 class Model(nn.Module, ABC):
@@ -191,9 +184,7 @@ class Model(nn.Module, ABC):
         return means if given is not None else {m: mean.flatten(0, 1) for m, mean in means.items()}
 
     @final
-    def impute(
-        self, batch: Batch, *, K: int = 64, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
+    def impute(self, batch: Batch, *, K: int = 64, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Every modality of every row ``(B, *shape)``: what is observed as it is, the rest by its predictive mean.
 
         The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
@@ -224,7 +215,7 @@ class Model(nn.Module, ABC):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """log p(target | given) in nats ``(B,)``, of what each row has of both; NaN for a row without a target.
+        """Log p(target | given) in nats ``(B,)``, of what each row has of both; NaN for a row without a target.
 
         Args:
             batch: The rows.
@@ -266,18 +257,6 @@ class Model(nn.Module, ABC):
                     )
                 if problem := self.decoders[modality.name].likelihood.check(x):  # type: ignore[union-attr, operator]
                     raise DataError(f"Modality {modality.name!r}: {problem}.")
-
-
-class Sampler(Protocol):
-    """Draws latents without rows to condition on, fitted after training on all latents jointly."""
-
-    def fit(self, model: Model, data: Iterable[Batch]) -> None:
-        """Fits to the posterior of training data."""
-        ...
-
-    def draw(self, n: int) -> Latents:
-        """n draws, K = n and N = 1, from torch's global generator."""
-        ...
 
 
 @contextmanager

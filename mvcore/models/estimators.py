@@ -19,12 +19,12 @@ BLOCK = 4096
 
 
 def log_likelihoods(model: Model, batch: Batch, latents: Latents) -> dict[str, Tensor]:
-    """log p(x_m | latents) ``(K, N)`` for each modality of the batch; 0 where the row does not have it."""
+    """Log p(x_m | latents) ``(K, N)`` for each modality of the batch; 0 where the row does not have it."""
     return {m: _one(model, batch, latents, m) for m in batch.names}
 
 
 def log_likelihood(model: Model, batch: Batch, encodings: Encodings, K: int) -> Tensor:
-    """log p(x_O) of each row ``(B,)``."""
+    """Log p(x_O) of each row ``(B,)``."""
     latents, log_weights = importance_weights(model, batch, encodings, K)
     return latents.log_mean_exp(log_weights)
 
@@ -51,7 +51,7 @@ def conditional_log_likelihood(
     estimator: Literal["predictive", "ratio", "reweighted"],
     K: int,
 ) -> Tensor:
-    """log p(x_T | x_S) of each row ``(B,)``; NaN without a target."""
+    """Log p(x_T | x_S) of each row ``(B,)``; NaN without a target."""
     both = batch.only([*target, *given])
     encodings = model.encode_modalities(both)
     condition = encodings.only(given)

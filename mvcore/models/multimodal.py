@@ -192,7 +192,7 @@ class MultimodalVAE(Model):
                 if D_m:
                     _expect(f"The encoder of {m.name!r}", "private_loc", encoded.private_loc, (0, D_m))
                 decoder = self.decoders[m.name]
-                outputs = decoder.network(like.new_zeros(0, d + D_m))  # type: ignore[operator, union-attr]
+                outputs = decoder.network(like.new_zeros(0, d + D_m))  # type: ignore[operator]
                 expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
                 _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, final
 
 from torch import Tensor
 
 from mvcore.data.batch import Batch
 from mvcore.distributions.latents import How, Latents
-from mvcore.losses.base import LossOutput
 from mvcore.models import estimators
 from mvcore.models.base import Encodings
 
@@ -60,7 +59,7 @@ class Pass:
         return self._draws[K, how]
 
     def log_likelihoods(self, latents: Latents) -> dict[str, Tensor]:
-        """log p(x_m | latents) ``(K, N)`` for each modality, without its weight; 0 where the row does not have it."""
+        """Log p(x_m | latents) ``(K, N)`` for each modality, without its weight; 0 where the row does not have it."""
         return estimators.log_likelihoods(self.model, self.batch, latents)
 
     def reconstruction(self, latents: Latents) -> dict[str, Tensor]:
@@ -71,13 +70,3 @@ class Pass:
     def private_kl(self) -> dict[str, Tensor]:
         """KL(q(w_m | x_m) ‖ p(w_m)) of each row ``(B,)``, 0 where it does not have m."""
         return self.posterior.private_kl(self.prior)
-
-
-class Loss(Protocol):
-    """A training objective of a ``MultimodalVAE``; a module, for it may own parameters."""
-
-    def __call__(self, p: Pass) -> LossOutput:
-        """The mean over the rows of the batch, in nats."""
-        ...
-
-

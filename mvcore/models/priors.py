@@ -61,7 +61,7 @@ class StandardPrior(Prior):
         """The density of the shared latent."""
         density = self._unit(self.latent_dim)
         if self.log_scale is not None:
-            log_scale = self.log_scale
+            log_scale: Tensor = self.log_scale
             if self.scale == "softmax":
                 log_scale = log_scale.log_softmax(-1) + math.log(len(log_scale))
             density = self.family(density.loc, log_scale.expand(1, -1))

@@ -24,8 +24,10 @@ def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
     """Channels, height and width of an image of at least 8 × 8; a ConfigError for any other shape."""
     if len(shape) != 3 or min(shape[1:]) < 8:
         raise ConfigError(
-            [f"a convolutional network needs images of shape (channels, height, width) of at least 8 × 8 pixels; "
-             f"{name!r} has {tuple(shape)!r}. Use 'mlp'."]
+            [
+                f"a convolutional network needs images of shape (channels, height, width) of at least 8 × 8 pixels; "
+                f"{name!r} has {tuple(shape)!r}. Use 'mlp'."
+            ]
         )
     return shape[0], shape[1], shape[2]
 
@@ -75,8 +77,8 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Decodes ``z (n, D)``."""
-        outputs: Tensor = self.body(z)
-        return outputs.unflatten(1, self.shape[:2])
+        outputs: Tensor = self.body(z).unflatten(1, self.shape[:2])
+        return outputs
 
 
 @final

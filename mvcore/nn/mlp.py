@@ -106,5 +106,5 @@ class MLPDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Decodes ``z (n, D)``."""
-        outputs: Tensor = self.body(z)
-        return outputs.unflatten(1, self.shape)
+        outputs: Tensor = self.body(z).unflatten(1, self.shape)
+        return outputs

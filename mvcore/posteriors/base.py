@@ -84,7 +84,6 @@ class JointPosterior(nn.Module, ABC):
             The fused experts ``(C, B, D)``; where none is present, any finite values.
         """
 
-    @final
     def forward(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Diagonal) -> Mixture:
         """The posterior of each row of a batch, or view, from the encoded observations of its modalities."""
         subsets, exists = self._components(batch)

@@ -23,7 +23,7 @@ class PriorSampler:
         self._model = model
 
     def draw(self, n: int) -> Latents:
-        """n draws, K = n and N = 1."""
+        """N draws, K = n and N = 1."""
         if self._model is None:
             raise NotFittedError("The sampler has no model yet; call sampler.fit(model, data) first.")
         return self._model.prior().draw(n)

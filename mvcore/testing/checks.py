@@ -36,11 +36,9 @@ def check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch,
         with fixed_noise():
             whole_loss, whole_grads = _gradients(model, batch.select(rows), stage)
             part_loss, part_grads = _gradients(part, batch.select(rows).only(names), stage)
-        torch.testing.assert_close(whole_loss, part_loss, msg=lambda m, n=names: f"loss of rows with {n}: {m}")
+        _same(whole_loss, part_loss, f"loss of rows with {names}")
         for key, gradient in part_grads.items():
-            torch.testing.assert_close(
-                whole_grads[key], gradient, msg=lambda m, k=key, n=names: f"gradient of {k} from rows with {n}: {m}"
-            )
+            _same(whole_grads[key], gradient, f"gradient of {key} from rows with {names}")
         for key in set(whole_grads) - set(part_grads):
             assert not whole_grads[key].any(), f"rows with {names} send a gradient to {key}"
 
@@ -50,11 +48,11 @@ def check_neighbours(model: Model, batch: Batch, stage: str | None = None) -> No
     with fixed_noise():
         whole = model(batch, stage=stage).loss
         alone = torch.stack([model(batch.select(torch.tensor([i])), stage=stage).loss for i in range(len(batch))])
-        torch.testing.assert_close(whole, alone.mean(), msg=lambda m: f"the loss of a batch and of its rows: {m}")
+        _same(whole, alone.mean(), "the loss of a batch, beside the mean of its rows' losses")
         embedded = model.embed(batch)
         for i in range(len(batch)):
             one = model.embed(batch.select(torch.tensor([i])))[0]
-            torch.testing.assert_close(embedded[i], one, msg=lambda m, i=i: f"embedding of row {i} alone: {m}")
+            _same(embedded[i], one, f"embedding of row {i} in the batch and alone")
 
 
 def check_conditions_on_every_subset(model: Model, batch: Batch) -> None:
@@ -101,6 +99,13 @@ def check_no_rows(model: Model, batch: Batch) -> None:
             output.loss.backward()
             missed = [n for n, p in model.named_parameters() if p.grad is None and id(p) not in frozen]
             assert not missed, f"{len(rows)} rows leave {missed} without a gradient, which stops distributed training"
+
+
+def _same(first: Tensor, second: Tensor, what: str) -> None:
+    try:
+        torch.testing.assert_close(first, second)
+    except AssertionError as error:
+        raise AssertionError(f"{what}: {error}") from error
 
 
 def _by_pattern(batch: Batch) -> Iterator[tuple[Sequence[str], Tensor]]:

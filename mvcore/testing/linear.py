@@ -54,7 +54,7 @@ class LinearGaussian:
             self.sigma[m] = 0.5 + float(normal(1).abs())
 
     def sample(self, n: int, *, observed: Tensor | None = None, seed: int = 1) -> Batch:
-        """n rows, of which ``observed (n, M)`` says what they have; NaN stood where they do not."""
+        """N rows, of which ``observed (n, M)`` says what they have; NaN stood where they do not."""
         generator = torch.Generator().manual_seed(seed)
         z = torch.randn(n, self.latent_dim, dtype=torch.float64, generator=generator)
         x, masks = {}, {}
@@ -116,7 +116,7 @@ class LinearGaussian:
             return torch.zeros((), dtype=torch.float64)
         one = batch.select(torch.tensor([row]))
         W = torch.cat([self.W[m] for m in have])
-        own = torch.block_diag(*[self.V[m] @ self.V[m].T + self._noise(m) for m in have])
+        own: Tensor = torch.block_diag(*[self.V[m] @ self.V[m].T + self._noise(m) for m in have])
         density = MultivariateNormal(torch.cat([self.b[m] for m in have]), W @ W.T + own)
         value: Tensor = density.log_prob(torch.cat([one.x[m][0] for m in have]))
         return value

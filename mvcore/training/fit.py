@@ -116,7 +116,7 @@ class _Loop:
         module, optimizer = self.accelerator.prepare(self.model, torch.optim.Adam(parameters, lr=self.lr, fused=True))
         best, kept = math.inf, None
         for epoch in range(epochs):
-            row = {"epoch": len(self.history), "stage": stage.name, **self._epoch(module, optimizer, stage, epoch)}
+            row: dict[str, Any] = {"epoch": len(self.history), "stage": stage.name, **self._epoch(module, optimizer, stage, epoch)}
             if self.validation is not None:
                 row["validation_loss"] = self._validate(stage)
                 if row["validation_loss"] < best:
@@ -141,7 +141,8 @@ class _Loop:
         means = self._means(sums)
         if bad := [name for name, value in means.items() if not math.isfinite(value)]:
             raise TrainingError(
-                f"The loss is not finite in epoch {epoch} of stage {stage.name!r}; terms that are not: {', '.join(bad)}. "
+                f"The loss is not finite in epoch {epoch} of stage {stage.name!r}; terms that are not: "
+                f"{', '.join(bad)}. "
                 "Lower the learning rate, or look for extreme values in the data."
             )
         return means

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
-import mvcore
 import pytest
 import torch
+
+import mvcore
 from mvcore.data.schema import Schema
+from mvcore.models.base import Model
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import sigma_points
-from mvcore.models.base import Model
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2

@@ -26,5 +26,5 @@ spec = ComponentSpec(
     build="mvcore.build:multimodal",
     summary="Mixture of products of experts (Sutter et al., 2021)",
     paper="https://arxiv.org/abs/2105.02470",
-    partial_data="Each row trains on the subsets of the modalities it has, with equal weights; absent ones cost nothing.",
+    partial_data="Each row trains on the subsets of the modalities it has, equally weighted; absent ones cost nothing.",
 )
