@@ -51,29 +51,48 @@ def imputation(
         K: Draws of the posterior whose predictions are averaged.
         batch_size: Rows predicted at once.
     """
-    return [_hidden(model, train, test, name, K, batch_size) for name in test.schema.names]
+    return [_hidden(model, _Hidden(train, test, name), K, batch_size) for name in test.schema.names]
 
 
-def _hidden(
-    model: Model, train: MultimodalDataset, test: MultimodalDataset, name: str, K: int, batch_size: int
-) -> Imputation:
-    others = [m for m in test.schema.names if m != name]
-    have = test.batch().only(others).observed.any(1) & test.batch().column(name)
-    rows = test.select(have)
-    views = (batch.without([name]) for batch in rows.batches(batch_size))
-    predicted = torch.cat([model.impute(view, K=K)[name].cpu() for view in views])
-    known, truth = (_encoded(d, name)[0] for d in (train, rows))
-    learn = train.batch().column(name).numpy()
-    x_train, x_test = _design(train, rows, others)
-    score, kind = _score(rows, name, known[learn])
+def imputation_score(
+    model: Model, train: MultimodalDataset, test: MultimodalDataset, name: str, *, K: int = 64, batch_size: int = 512
+) -> float:
+    """The model's score alone for one hidden modality; see ``imputation``."""
+    return _model_score(model, _Hidden(train, test, name), K, batch_size)
+
+
+@final
+class _Hidden:
+    """The task of predicting one hidden modality: the rows that can be scored, and what is true of them."""
+
+    def __init__(self, train: MultimodalDataset, test: MultimodalDataset, name: str) -> None:
+        self.train, self.name = train, name
+        self.others = [m for m in test.schema.names if m != name]
+        have = test.batch().only(self.others).observed.any(1) & test.batch().column(name)
+        self.test = test.select(have)
+        self.truth = _encoded(self.test, name)[0]
+        known, self.learn = _encoded(train, name)
+        self.known = known[self.learn]
+        self.score, self.kind = _score(test, name, self.known)
+
+
+def _model_score(model: Model, task: _Hidden, K: int, batch_size: int) -> float:
+    views = (batch.without([task.name]) for batch in task.test.batches(batch_size))
+    predicted = torch.cat([model.impute(view, K=K)[task.name].cpu() for view in views])
+    return task.score(task.truth, _one_hot(task.test, task.name, predicted))
+
+
+def _hidden(model: Model, task: _Hidden, K: int, batch_size: int) -> Imputation:
+    x_train, x_test = _design(task.train, task.test, task.others)
+    x_train = x_train[task.learn]
     return Imputation(
-        modality=name,
-        score=kind,
-        rows=len(rows),
-        model=score(truth, _one_hot(rows, name, predicted)),
-        mean=score(truth, np.broadcast_to(known[learn].mean(0), truth.shape)),
-        ridge=score(truth, _ridge(x_train[learn], known[learn], x_test)),
-        neighbours=score(truth, _neighbours(x_train[learn], known[learn], x_test)),
+        modality=task.name,
+        score=task.kind,
+        rows=len(task.test),
+        model=_model_score(model, task, K, batch_size),
+        mean=task.score(task.truth, np.broadcast_to(task.known.mean(0), task.truth.shape)),
+        ridge=task.score(task.truth, _ridge(x_train, task.known, x_test)),
+        neighbours=task.score(task.truth, _neighbours(x_train, task.known, x_test)),
     )
 
 

@@ -69,7 +69,8 @@ class LinearGaussian:
 
     def precision(self, name: str) -> Tensor:
         r"""Precision λ_m ``(D,)`` that the modality's likelihood has as a function of z, w_m integrated out."""
-        return self.W[name].square().sum(0) / self.sigma[name] ** 2
+        squares: Tensor = self.W[name].square().sum(0)
+        return squares / self.sigma[name] ** 2
 
     def log_likelihood(self, batch: Batch, names: Iterable[str] | None = None) -> Tensor:
         """Exact log p of what each row has ``(B,)``, or has of some modalities; 0 where it has nothing."""

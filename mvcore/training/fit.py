@@ -116,7 +116,11 @@ class _Loop:
         module, optimizer = self.accelerator.prepare(self.model, torch.optim.Adam(parameters, lr=self.lr, fused=True))
         best, kept = math.inf, None
         for epoch in range(epochs):
-            row: dict[str, Any] = {"epoch": len(self.history), "stage": stage.name, **self._epoch(module, optimizer, stage, epoch)}
+            row: dict[str, Any] = {
+                "epoch": len(self.history),
+                "stage": stage.name,
+                **self._epoch(module, optimizer, stage, epoch),
+            }
             if self.validation is not None:
                 row["validation_loss"] = self._validate(stage)
                 if row["validation_loss"] < best:
