@@ -72,11 +72,11 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, MultiVae beside mvcore."""
-    # MultiVae imports torchvision, which no compared model uses: benchmarks/run.py puts a stub in its place.
+    # MultiVae imports torchvision, which no compared model uses: benchmarks/multivae_side.py puts a stub in its place.
     install(session, group("bench"))
     install(session, ["multivae==1.0.3", "pythae"], "--no-deps")
     install_local(session, PLUGINS, EXTRAS)
-    session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.run", *session.posargs, env={"PYTHONSAFEPATH": ""})
 
 
 def group(name: str) -> list[str]:

@@ -38,7 +38,8 @@ def doubly_reparametrised(log_weights: Tensor, latents: Latents, kind: Bound, dr
     r"""The value of ``bound``, with the doubly reparametrised gradient (Tucker et al., 2019).
 
     The log-weights must come from a posterior whose parameters are detached. The gradient through a draw is multiplied
-    by its normalised weight once more. For a mixture it is unbiased at K = 1 only, or where the components coincide.
+    by its normalised weight once more. For a mixture it is unbiased only for the ``looser`` bound at K = 1, or where
+    the components coincide.
 
     Args:
         log_weights: Log-weights ``(K, N)``.
@@ -101,7 +102,8 @@ class IWAE(_ImportanceWeighted):
 class DReG(_ImportanceWeighted):
     """IWAE's bound with the doubly reparametrised gradient of the posterior; arguments as for ``IWAE``.
 
-    It reports the bound itself. For a mixture the gradient is biased at K > 1: use ``iwae`` where that matters.
+    It reports the bound itself. For a mixture the gradient is biased, but for the ``looser`` bound at K = 1: use
+    ``iwae`` where that matters.
 
     References:
         | Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2019)

@@ -77,12 +77,12 @@ def test_with_many_draws_the_looser_bound_of_a_mixture_stays_away_from_the_likel
     drawn = p.draws(K, "each")
     log_w = sum(p.reconstruction(drawn).values()) + p.prior.log_prob(drawn) - p.posterior.log_prob(drawn)
     looser, tight = bound(log_w, drawn, "looser").detach(), bound(log_w, drawn, "tight").detach()
-    # the weights are at most a few times p(x), so log p̂ has a standard error of at most about 3 / √K
-    torch.testing.assert_close(tight, exact, atol=0.1, rtol=0)
-    torch.testing.assert_close(looser, exact + gap, atol=0.1, rtol=0)
+    # the weights are at most a few times p(x), so log p̂ has a standard error of about 1 / √K
+    torch.testing.assert_close(tight, exact, atol=4 / math.sqrt(K), rtol=0)
+    torch.testing.assert_close(looser, exact + gap, atol=4 / math.sqrt(K), rtol=0)
     single = batch.observed.sum(1) == 1
     torch.testing.assert_close(gap[single], torch.zeros(3, dtype=torch.float64))
-    assert (gap[~single] < -0.2).all()  # so that the two limits can be told apart
+    assert float(gap.min()) < -0.1  # so that the two limits can be told apart
 
 
 @BOUNDS
@@ -164,7 +164,7 @@ class Table(nn.Module):
         return Encoded(self.loc[: len(x)], self.log_scale[: len(x)])
 
 
-ROWS = 60_000
+ROWS = 20_000
 
 
 def gradients(loss: nn.Module, experts: dict[str, tuple[float, float]]) -> Tensor:
@@ -223,7 +223,12 @@ def test_dregs_gradient_is_unbiased_for_a_mixture_whose_components_coincide() ->
 
 
 def test_dregs_gradient_is_biased_for_a_mixture_of_distinct_components_at_k_above_1() -> None:
-    assert deviations(DReG(samples=5), IWAE(samples=5), APART).max() > 10
+    assert deviations(DReG(samples=5), IWAE(samples=5), APART).max() > 6
+
+
+def test_dregs_gradient_of_the_tight_bound_of_a_mixture_is_biased_at_k_1_too() -> None:
+    # the weights are normalised over the components then, each of which draws from its own density, not the mixture's
+    assert deviations(DReG(bound="tight"), IWAE(bound="tight"), APART).max() > 4.5
 
 
 def test_dreg_has_less_noise_than_iwae() -> None:

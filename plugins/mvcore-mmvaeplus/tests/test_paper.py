@@ -20,6 +20,9 @@ from mvcore.models.passes import Pass
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import fixed_noise
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.distributions import Laplace, MultivariateNormal, Normal
 
@@ -50,9 +53,8 @@ def make(schema: Schema, **fields: object) -> Model:
     private = {m: PRIVATE[m] for m in schema.names if m in PRIVATE}
     model = mvcore.create("mmvaeplus", schema, **{"latent_dim": D, "private_dim": private, **fields}).double()
     with torch.no_grad():
-        for i, name in enumerate(schema.names):
-            log_scale = model.loss.auxiliary[name].log_scale
-            log_scale.copy_(torch.linspace(-0.7, 0.2, len(log_scale)) + 0.1 * i)
+        for r in model.loss.auxiliary.values():
+            r.log_scale.copy_(torch.linspace(-0.7, 0.2, len(r.log_scale)))
     return model
 
 
@@ -97,7 +99,9 @@ def own_and_other(batch: mvcore.Batch, name: str) -> Tensor:
 # The bound
 
 
-def by_hand(model: Model, row: dict[str, Tensor], noise: dict[int, Tensor], beta: float, weight: dict[str, float]) -> float:
+def by_hand(
+    model: Model, row: dict[str, Tensor], noise: dict[int, Tensor], beta: float, weight: dict[str, float]
+) -> float:
     """The loss of one row with Laplace latents, by loops over modalities and draws."""
 
     def softmax_scale(log_scale: Tensor) -> Tensor:
@@ -147,7 +151,7 @@ def test_loss_with_one_draw_is_the_likelihood_and_the_divergences(
     r"""-log p + KL(q‖post) + mean_m [KL(q_m(w)‖post) + Σ_{n≠m} KL(r_n‖post) − KL(r_n‖p)], (β − 1) to the prior."""
     model = with_exact_decoders(world, **{"loss.beta": beta})
     q, prior = model.posterior(model.encode_modalities(rows)), model.prior(model.encode_modalities(rows))
-    draws = q.shared.draw(100_000)
+    draws = q.shared.draw(50_000)
     log_q = q.shared.log_prob(draws)
     law = -world.log_likelihood(rows) + (log_q - world.posterior(rows).log_prob(draws["shared"])).mean(0)
     law += (beta - 1) * (log_q - prior.shared.log_prob(draws)).mean(0)
@@ -159,8 +163,8 @@ def test_loss_with_one_draw_is_the_likelihood_and_the_divergences(
         own = q_m.kl(exact) + (beta - 1) * q_m.kl(unit)
         other = r_m.kl(exact) - r_m.kl(unit)
         law[have] += (own + (count[have] - 1) * other) / count[have]
-    many = repeated(rows, 500)
-    loss, error = estimate(lambda: model(many).loss, 40)
+    many = repeated(rows, 1000)
+    loss, error = estimate(lambda: model(many).loss, 30)
     assert float((loss - law.mean()).detach().abs()) < 6 * float(error) + 0.02  # 0.02: the law's own draws
 
 
@@ -170,7 +174,7 @@ def test_loss_with_many_draws_is_the_integral_over_each_component(r_is_p: bool) 
     private = {m: 1 for m in SIZES}
     world = LinearGaussian(SIZES, 1, private)
     rows = world.sample(7, observed=checks.all_patterns(3))
-    model = with_exact_decoders(world, latent_dim=1, private_dim=private, **{"loss.samples": 20_000})
+    model = with_exact_decoders(world, latent_dim=1, private_dim=private, **{"loss.samples": 5_000})
     if r_is_p:
         for r in model.loss.auxiliary.values():
             r.log_scale.data.zero_()
@@ -190,12 +194,14 @@ def test_loss_with_many_draws_is_the_integral_over_each_component(r_is_p: bool) 
                 value = Normal(torch.zeros_like(grid[:, 0]), 1.0).log_prob(grid[:, 0])
                 for n in one.names:
                     scale = 1.0 if n == m else float(model.loss.auxiliary[n].log_scale.detach().exp())
-                    cov = scale**2 * world.V[n] @ world.V[n].T + world.sigma[n] ** 2 * torch.eye(SIZES[n], dtype=torch.float64)
+                    cov = scale**2 * world.V[n] @ world.V[n].T + world.sigma[n] ** 2 * torch.eye(
+                        SIZES[n], dtype=torch.float64
+                    )
                     value = value + MultivariateNormal(grid @ world.W[n].T + world.b[n], cov).log_prob(one.x[n])
             bounds.append((value + log_q[c] - mixture).logsumexp(0) + step)
         law.append(-torch.stack(bounds).mean())
     loss, error = estimate(lambda: model(rows).loss, 12)
-    assert float((loss - torch.stack(law).mean()).detach().abs()) < 6 * float(error) + 1e-3  # 1e-3: the O(1/K) left
+    assert float((loss - torch.stack(law).mean()).detach().abs()) < 6 * float(error) + 2e-3  # 2e-3: the O(1/K) left
 
 
 @ESTIMATORS
@@ -242,7 +248,7 @@ def test_divergence_of_a_row_with_one_modality_is_that_of_two_laplaces(world: Li
     for mu, s in [(encoded.loc, encoded.log_scale), (encoded.private_loc, encoded.private_log_scale)]:
         b = len(s[0]) * s.softmax(-1)
         law = law + 2.0 * (-b.log() + mu.abs() + b * (-mu.abs() / b).exp() - 1).sum()
-    many = repeated(rows, 20_000)
+    many = repeated(rows, 4_000)
     loss, error = estimate(lambda: model(many).loss, 20)
     assert float((loss - law).detach().abs()) < 6 * float(error)
     assert float(error) < 0.01
@@ -327,10 +333,10 @@ def test_dreg_has_the_value_and_the_decoder_gradients_of_iwae(world: LinearGauss
 def test_dreg_has_the_expected_gradient_of_iwae_with_one_draw_or_one_component(
     world: LinearGaussian, patterns: Tensor, samples: int
 ) -> None:
-    batch = repeated(world.sample(len(patterns), observed=patterns), 1000)
+    batch = repeated(world.sample(len(patterns), observed=patterns), 200)
     models = {e: make(world.schema, **{"loss.samples": samples, "loss.estimator": e}) for e in ("iwae", "dreg")}
-    plain, error = estimate(lambda: encoder_gradient(models["iwae"], batch), 60)
-    doubly, other_error = estimate(lambda: encoder_gradient(models["dreg"], batch), 60)
+    plain, error = estimate(lambda: encoder_gradient(models["iwae"], batch), 40)
+    doubly, other_error = estimate(lambda: encoder_gradient(models["dreg"], batch), 40)
     errors = (error.square() + other_error.square()).sqrt()
     assert bool(((plain - doubly).abs() < 6 * errors + 1e-12).all())
     assert float(errors.norm()) < 0.05 * float(plain.norm())
@@ -514,3 +520,27 @@ def test_the_command_line_describes_the_model_and_its_loss() -> None:
     assert "Palumbo et al., 2023" in result.output
     assert "auxiliary" in result.output
     assert "private_dim" in result.output
+
+
+# Digits
+
+
+@pytest.mark.slow
+def test_six_views_of_digits_with_a_third_missing_are_embedded_and_imputed() -> None:
+    """The defaults but for narrower networks, for speed: 30 epochs on 1,600 rows with 30 % missing."""
+    train, test = mvcore.dataset("mfeat").split(0.8)
+    partial = mvcore.mcar(train, 0.3, seed=1)
+    widths = {f"modalities.{m}.{part}.hidden": [128] for m in train.schema.names for part in ("encoder", "decoder")}
+    torch.manual_seed(0)
+    model = mvcore.fit(mvcore.create("mmvaeplus", partial, **widths), partial, epochs=30, progress=False).model
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(model.embed(partial.batch()).numpy(), partial.labels)
+    assert probe.score(model.embed(test.batch()).numpy(), test.labels) >= 0.95
+    for column, name in enumerate(test.schema.names):
+        hidden = torch.zeros_like(test.observed)
+        hidden[:, column] = True
+        known, truth = partial.batch().x[name], test.batch().x[name]
+        width = (known.amax(0) - known.amin(0)).clamp(min=1e-9)
+        imputed = model.impute(test.hide(hidden.numpy()).batch())[name]
+        error, spread = (((x - truth) / width).square().mean() for x in (imputed, known.mean(0)))
+        assert float(error) < float(spread), f"{name}: R² {1 - float(error / spread):.2f}"

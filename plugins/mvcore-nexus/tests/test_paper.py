@@ -97,32 +97,41 @@ def test_the_top_sends_no_gradient_to_the_bottom(world: LinearGaussian) -> None:
 # The top level
 
 
-def test_the_top_loss_is_its_formula(world: LinearGaussian) -> None:
-    """Row by row, with the messages' linear maps and the divergence of normals written out."""
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
-    gamma, scale, beta_top = {"a": 3.0, "b": 1.0, "c": 0.5}, {"a": 0.4, "b": math.sqrt(0.5), "c": 2.0}, 1.7
-    model = make(world.schema, gamma=gamma, top_scale=scale, beta_top=beta_top, dropout=0.0, samples=1)
-    with fixed_noise():
-        terms = model(batch).terms
-        noise = DiagonalNormal.unit(D).noise(torch.Size((1, D)))[0].double()
+def by_hand(model: Nexus, batch: mvcore.Batch, noise: Tensor) -> dict[str, Tensor]:
+    """The terms of the top, row by row, its latents the means plus a fixed noise times the scales; one draw."""
     experts = model.encode_modalities(batch).experts
-    kl, top = torch.zeros((), dtype=torch.float64), dict.fromkeys(SIZES, 0.0)
-    for row in range(14):
+    terms = {name: torch.zeros((), dtype=torch.float64) for name in ("kl", "top/a", "top/b", "top/c")}
+    for row in range(len(batch)):
         have = [m for m in SIZES if batch.column(m)[row]]
         at = {m: int((batch.rows(m) == row).nonzero()) for m in have}
-        z = {m: experts[m].loc[at[m]] + noise * experts[m].log_scale[at[m]].exp() for m in have}
+        z = {m: (experts[m].loc[at[m]] + noise * experts[m].log_scale[at[m]].exp()).detach() for m in have}
         messages = [model.messages[m].weight @ z[m] + model.messages[m].bias for m in have]
-        encoded = model.top_encoder((sum(messages) / len(have))[None])
+        encoded = model.top_encoder(torch.stack(messages).sum(0, keepdim=True) / len(have))
         mu, log_sigma = encoded.loc[0], encoded.log_scale[0]
-        kl = kl + 0.5 * (log_sigma.mul(2).exp() + mu**2 - 1 - 2 * log_sigma).sum() / 14
-        shared = mu + noise * log_sigma.exp()
+        kl = 0.5 * (log_sigma.mul(2).exp() + mu**2 - 1 - 2 * log_sigma).sum()
+        terms["kl"] = terms["kl"] + model.beta_top * kl / len(batch)
         for m in have:
-            error = (z[m] - model.top_decoders[m](shared[None])[0]).square().sum()
-            constant = D * (math.log(scale[m]) + 0.5 * math.log(2 * math.pi))
-            top[m] = top[m] + gamma[m] * (error / (2 * scale[m] ** 2) + constant) / 14
-    torch.testing.assert_close(terms["kl"], beta_top * kl.detach())
-    for m in SIZES:
-        torch.testing.assert_close(terms[f"top/{m}"], top[m].detach())  # type: ignore[attr-defined]
+            error = (z[m] - model.top_decoders[m]((mu + noise * log_sigma.exp())[None])[0]).square().sum()
+            scale = math.exp(model.top_log_scale[m])
+            log_p = -error / (2 * scale**2) - D * (math.log(scale) + 0.5 * math.log(2 * math.pi))
+            terms[f"top/{m}"] = terms[f"top/{m}"] - model.gamma[m] * log_p / len(batch)
+    return terms
+
+
+def test_the_top_loss_and_its_gradient_are_the_formula_by_hand(world: LinearGaussian) -> None:
+    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    gamma, scale = {"a": 3.0, "b": 1.0, "c": 0.5}, {"a": 0.4, "b": math.sqrt(0.5), "c": 2.0}
+    model = make(world.schema, gamma=gamma, top_scale=scale, beta_top=1.7, dropout=0.0, samples=1)
+    assert {m: math.exp(v) for m, v in model.top_log_scale.items()} == pytest.approx(scale)
+    assert (model.gamma, model.beta_top) == (gamma, 1.7)
+    with fixed_noise():
+        output = model(batch)
+        noise = DiagonalNormal.unit(D, like=batch.x["a"]).noise(torch.Size((1, D)))[0]
+    law = by_hand(model, batch, noise)
+    for name, value in law.items():
+        torch.testing.assert_close(output.terms[name], value.detach())
+    expected = torch.autograd.grad(torch.stack(list(law.values())).sum(), top_parameters(model))
+    torch.testing.assert_close(torch.autograd.grad(output.loss, top_parameters(model)), expected)
 
 
 def test_at_the_default_scale_gamma_is_the_official_weight_of_the_squared_error(world: LinearGaussian) -> None:

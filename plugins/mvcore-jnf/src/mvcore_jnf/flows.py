@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, final
+from dataclasses import dataclass, replace
+from typing import Literal, final
 
 import torch
-import zuko
 from torch import Tensor, nn
+from torch.nn import functional as F
+from zuko.nn import MaskedMLP
 
 from mvcore.distributions.diagonal import DiagonalNormal, full
 from mvcore.posteriors.base import Encoded
+
+#: Largest logarithm of a scale that one transform multiplies by; it keeps the gradients of far latents finite.
+BOUND = 5.0
 
 
 @final
 class ConditionalFlow(nn.Module):
     r"""The posterior :math:`q_m(z \mid x_m)`: :math:`z = \mu + \sigma u`, where :math:`f(u; \mu, \log\sigma)` is normal.
 
-    The map f starts as the identity, so the posterior starts as the encoder's normal. Its density takes one pass
-    through each transform, which is what Hamiltonian Monte Carlo and the training on complete rows ask for.
+    f composes masked affine transforms :math:`u_i \mapsto e^{a_i} u_i + b_i`, whose a and b depend on the dimensions
+    before i, every second one in reversed order. It starts as the identity, so the posterior starts as the encoder's
+    normal. The density takes one pass through each transform, which is what Hamiltonian Monte Carlo and the training
+    on complete rows ask for.
 
     Args:
         latent_dim: Dimensions D of the latent.
-        kind: ``autoregressive`` (D passes for a draw) or ``coupling`` (2).
+        kind: ``autoregressive``: a draw takes D passes through each transform. ``coupling``: two, for a and b depend
+            on half of the dimensions.
         transforms: Number of transforms.
         hidden: Widths of the hidden layers of each.
 
@@ -42,51 +49,39 @@ class ConditionalFlow(nn.Module):
         hidden: Sequence[int] = (128, 128, 128),
     ) -> None:
         super().__init__()
-        passes = latent_dim if kind == "autoregressive" else 2
-        flow = zuko.flows.MAF(
-            latent_dim, 2 * latent_dim, transforms=transforms, passes=passes, hidden_features=tuple(hidden)
-        )
-        self.transform = flow.transform
-        for part in self.transform.transforms:
-            nn.init.zeros_(part.hyper[-1].weight)
-            nn.init.zeros_(part.hyper[-1].bias)
+        self.passes = latent_dim if kind == "autoregressive" else min(2, latent_dim)
+        group = torch.arange(latent_dim) // math.ceil(latent_dim / self.passes)
+        orders = [group if i % 2 == 0 else group.flip(0) for i in range(transforms)]
+        self.networks = nn.ModuleList(_network(order, hidden) for order in orders)
 
     def forward(self, encoded: Encoded) -> FlowDensity:
         """The posteriors of n observations."""
-        return FlowDensity(self.transform, DiagonalNormal(full(encoded.loc), full(encoded.log_scale)))
+        base = DiagonalNormal(full(encoded.loc), full(encoded.log_scale))
+        with torch.autocast(base.loc.device.type, enabled=False):
+            context = torch.cat([base.loc, base.log_scale], -1)
+            return FlowDensity(base, tuple(_bind(net, context, self.passes) for net in self.networks))
 
 
 @final
 @dataclass(frozen=True)
 class FlowDensity:
-    """The posteriors of n rows; as a distribution, of batch shape ``(n)`` over latents ``(D,)``.
+    """The posteriors of n rows: distributions of batch shape ``(n)`` over latents ``(D,)``.
 
     Args:
-        transform: The flow's map, given a context.
-        base: The encoder's normals ``(n, D)``, which locate and scale the flow and are its context.
+        base: The encoder's normals ``(n, D)``, which locate and scale the flow.
+        transforms: The flow's transforms, from the latent to the noise.
     """
 
-    transform: nn.Module
     base: DiagonalNormal
-
-    def __len__(self) -> int:
-        return len(self.base.loc)
-
-    @cached_property
-    def _map(self) -> Any:
-        return self.transform(torch.cat([self.base.loc, self.base.log_scale], -1))
-
-    @property
-    def _unit(self) -> DiagonalNormal:
-        return DiagonalNormal.unit(*self.base.loc.shape, like=self.base.loc)
+    transforms: tuple[MaskedAffine, ...]
 
     def take(self, index: Tensor) -> FlowDensity:
         """The posteriors of some rows."""
-        return FlowDensity(self.transform, self.base.take(index))
+        return FlowDensity(self.base.take(index), tuple(t.take(index) for t in self.transforms))
 
     def detach(self) -> FlowDensity:
-        """The same posteriors, their encoder cut from the graph."""
-        return FlowDensity(self.transform, self.base.detach())
+        """The same posteriors, cut from the graph."""
+        return FlowDensity(self.base.detach(), tuple(t.detach() for t in self.transforms))
 
     def rsample(self, K: int) -> Tensor:
         """K reparametrised draws ``(K, n, D)``."""
@@ -94,28 +89,82 @@ class FlowDensity:
 
     def rsample_and_log_prob(self, K: int) -> tuple[Tensor, Tensor]:
         """K reparametrised draws ``(K, n, D)`` and their log-densities in nats ``(K, n)``."""
-        if not len(self):
-            z = self.base.rsample(K)
-            return z, self._nothing(z)
-        with torch.autocast(self.base.loc.device.type, enabled=False):
-            noise = self._unit.rsample(K)
-            u, log_det = self._map.inv.call_and_ladj(noise)
-            z = torch.addcmul(self.base.loc, self.base.scale, u)
-            return z, self._unit.log_prob(noise) - log_det - self.base.log_scale.sum(-1)
+        unit = DiagonalNormal.unit(*self.base.loc.shape, like=self.base.loc)
+        u = unit.rsample(K)
+        log_q = unit.log_prob(u) - self.base.log_scale.sum(-1)
+        with torch.autocast(u.device.type, enabled=False):
+            for transform in reversed(self.transforms):
+                u, log_det = transform.inverse(u)
+                log_q = log_q + log_det
+            return torch.addcmul(self.base.loc, self.base.scale, u), log_q
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats ``(K, n)`` of ``z (K, n, D)``."""
-        if not len(self):
-            return self._nothing(z)
+        u, log_q = (z - self.base.loc) / self.base.scale, -self.base.log_scale.sum(-1)
         with torch.autocast(z.device.type, enabled=False):
-            noise, log_det = self._map.call_and_ladj((z - self.base.loc) / self.base.scale)
-            return self._unit.log_prob(noise) + log_det - self.base.log_scale.sum(-1)
+            for transform in self.transforms:
+                u, log_det = transform(u)
+                log_q = log_q + log_det
+        return log_q - 0.5 * u.square().sum(-1) - 0.5 * math.log(2 * math.pi) * u.shape[-1]
 
-    def _nothing(self, z: Tensor) -> Tensor:
-        """The log-densities ``(K, 0)`` of no rows, with every parameter in their graph.
 
-        zuko sums no log-determinants of 0 rows, so one row of zeros stands in and is cut off.
-        """
-        zeros = z.new_zeros(1, z.shape[-1])
-        stand_in = FlowDensity(self.transform, DiagonalNormal(zeros, zeros)).log_prob(zeros[None])
-        return self.base.log_prob(z) + stand_in[:, :0]
+@final
+@dataclass(frozen=True)
+class MaskedAffine:
+    """One transform, bound to the context of n rows, so that a pass repeats nothing that depends on the context alone."""
+
+    offset: Tensor
+    """What the context adds to the first layer ``(n, H)``, its bias included."""
+    weights: tuple[Tensor, ...]
+    """The masked weights of all layers; of the first those of u alone."""
+    biases: tuple[Tensor, ...]
+    """The biases of all layers but the first."""
+    passes: int
+    """Passes that the inverse takes."""
+
+    def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """``exp(a) u + b`` and the log-determinant, Σ a, of ``u (K, n, D)``."""
+        a, b = self._parameters(u)
+        return torch.addcmul(b, a.exp(), u), a.sum(-1)
+
+    def inverse(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """u, and the log-determinant Σ a of the transform there; each pass makes one more group of dimensions right."""
+        u = torch.zeros_like(v)
+        for _ in range(self.passes):
+            a, b = self._parameters(u)
+            u = (v - b) * (-a).exp()
+        return u, a.sum(-1)
+
+    def take(self, index: Tensor) -> MaskedAffine:
+        """The transforms of some rows."""
+        return replace(self, offset=self.offset.index_select(0, index))
+
+    def detach(self) -> MaskedAffine:
+        """The same transforms, cut from the graph."""
+        weights, biases = (tuple(t.detach() for t in part) for part in (self.weights, self.biases))
+        return MaskedAffine(self.offset.detach(), weights, biases, self.passes)
+
+    def _parameters(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        h = F.linear(u, self.weights[0]) + self.offset
+        for weight, bias in zip(self.weights[1:], self.biases, strict=True):
+            h = F.linear(F.relu(h), weight, bias)
+        a, b = h.chunk(2, -1)
+        return BOUND * torch.tanh(a / BOUND), b
+
+
+def _network(order: Tensor, hidden: Sequence[int]) -> MaskedMLP:
+    """The network of one transform, from u and the context, which each output sees; its output starts at 0."""
+    D = len(order)
+    sees = torch.cat([order[:, None] > order, torch.ones(D, 2 * D, dtype=torch.bool)], 1)
+    network = MaskedMLP(sees.repeat(2, 1), hidden_features=tuple(hidden))
+    nn.init.zeros_(network[-1].weight)
+    nn.init.zeros_(network[-1].bias)
+    return network
+
+
+def _bind(network: nn.Module, context: Tensor, passes: int) -> MaskedAffine:
+    linear = [layer for layer in network if hasattr(layer, "mask")]  # type: ignore[attr-defined]
+    first, *others = [layer.mask * layer.weight for layer in linear]
+    D = first.shape[1] - context.shape[1]
+    offset = F.linear(context, first[:, D:], linear[0].bias)
+    return MaskedAffine(offset, (first[:, :D], *others), tuple(layer.bias for layer in linear[1:]), passes)

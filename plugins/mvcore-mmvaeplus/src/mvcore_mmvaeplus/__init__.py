@@ -35,7 +35,9 @@ class MMVAEPlusLossConfig(LossConfig):
         subsets = getattr(posterior, "subsets", "each")
         if subsets == "each":
             return None
-        return f"the loss mmvaeplus needs one component for each modality; set posterior.subsets='each', got {subsets!r}"
+        return (
+            f"the loss mmvaeplus needs one component for each modality; set posterior.subsets='each', got {subsets!r}"
+        )
 
 
 @frozen(kw_only=True)

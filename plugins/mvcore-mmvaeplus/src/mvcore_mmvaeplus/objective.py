@@ -67,7 +67,9 @@ class MMVAEPlusLoss(nn.Module):
             ConfigError: If the posterior's components are not the single modalities.
         """
         if p.model.joint.subsets != "each":
-            raise ConfigError([f"the loss mmvaeplus needs the subsets 'each', the posterior has {p.model.joint.subsets!r}"])
+            raise ConfigError(
+                [f"the loss mmvaeplus needs the subsets 'each', the posterior has {p.model.joint.subsets!r}"]
+            )
         latents = p.draws(self.samples, "each")
         if self.estimator == "iwae":
             values = bound(self.log_weights(p, latents, p.posterior), latents, "looser")

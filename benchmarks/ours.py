@@ -1,0 +1,134 @@
+"""The same work in mvcore, with the networks of :mod:`benchmarks.networks`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.networks import Encoder, Networks, make_networks
+from benchmarks.settings import LEARNING_RATE, Rows, Setting
+from mvcore.api import create
+from mvcore.data.batch import Batch
+from mvcore.data.schema import Schema
+from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
+from mvcore.losses.elbo import ELBO
+from mvcore.models.base import Model
+from mvcore.models.multimodal import MultimodalVAE
+from mvcore.posteriors.base import Encoded
+from mvcore.posteriors.product import ProductOfExperts
+
+
+class _Encoder(nn.Module):
+    def __init__(self, network: Encoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Encoded:
+        return Encoded(*self.network(x))
+
+
+def schema(setting: Setting) -> Schema:
+    """The modalities of a setting."""
+    return Schema.from_shapes(dict.fromkeys(setting.names, setting.shape))
+
+
+def parts(setting: Setting, networks: Networks | None = None) -> dict[str, Any]:
+    """Encoders and decoders of a hand-built model, and the sizes of its latents."""
+    networks = make_networks(setting) if networks is None else networks
+    likelihood = NormalLikelihood(setting.shape)
+    decoders = {
+        m: LikelihoodDecoder(nn.Sequential(network, nn.Unflatten(1, (1, setting.shape[0]))), likelihood)
+        for m, network in networks.decoders.items()
+    }
+    return {
+        "encoders": {m: _Encoder(network) for m, network in networks.encoders.items()},
+        "decoders": decoders,
+        "latent_dim": setting.latent_dim,
+        "private_dims": dict.fromkeys(setting.names, setting.private_dim),
+    }
+
+
+def mopoe(setting: Setting, networks: Networks | None = None) -> MultimodalVAE:
+    """MoPoE with the prior expert in the component of all modalities, as multivae has it."""
+    joint = ProductOfExperts(setting.names, subsets="all", prior_expert="full")
+    return MultimodalVAE(schema(setting), posterior=joint, loss=ELBO(), **parts(setting, networks))
+
+
+def mvae(setting: Setting, networks: Networks | None = None) -> MultimodalVAE:
+    """The product of all experts and the prior."""
+    return MultimodalVAE(schema(setting), **parts(setting, networks))
+
+
+def mmvae_plus(setting: Setting, networks: Networks | None = None) -> Model:
+    """MMVAE+ with one draw and the gradient through IWAE, its networks replaced by the shared ones."""
+    fields = {"latent_dim": setting.latent_dim, "private_dim": setting.private_dim}
+    model = create("mmvaeplus", schema(setting), **fields, **{"loss.samples": 1, "loss.estimator": "iwae"})
+    own = parts(setting, networks)
+    model.encoders, model.decoders = nn.ModuleDict(own["encoders"]), nn.ModuleDict(own["decoders"])
+    return model
+
+
+def jnf(setting: Setting, *, steps: int, leapfrog: int) -> Model:
+    """JNF with flows of the size of multivae's, masked autoregressive, and that many steps before its one draw."""
+    hmc = {"hmc.steps": steps, "hmc.adapt": steps // 2, "hmc.leapfrog": leapfrog}
+    parts = {m: {"encoder": "mlp", "decoder": "mlp"} for m in setting.names}
+    return create("jnf", schema(setting), latent_dim=setting.latent_dim, modalities=parts, **hmc)
+
+
+def count_encoder_calls(model: Model) -> dict[str, int]:
+    """Counts from now on how often each encoder is called, in the returned table."""
+    calls: dict[str, int] = {}
+
+    def count(name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            calls[name] = calls.get(name, 0) + 1
+
+        return hook
+
+    for name, encoder in model.encoders.items():
+        encoder.register_forward_hook(count(name))
+    return calls
+
+
+def batch_of(rows: Rows) -> Batch:
+    """The observed rows, packed as a loader packs them."""
+    return Batch(rows.packed()[0], rows.observed)
+
+
+def training_step(model: Model, rows: Rows) -> Callable[[], None]:
+    """One step on a batch that has just been made: forward, ``zero_grad``, backward, Adam."""
+    model.train()
+    x, observed = rows.packed()[0], rows.observed
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def step() -> None:
+        output = model(Batch(x, observed))
+        optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def subset_sampling(model: Model, rows: Rows, given: tuple[str, str]) -> Callable[[], None]:
+    """One draw for each row given two modalities."""
+    model.eval()
+    view = batch_of(rows).only(given)
+
+    def sample() -> None:
+        model.encode(view, 1)
+
+    return sample
+
+
+def joint_log_likelihood(model: Model, rows: Rows, *, K: int = 1000) -> Callable[[], None]:
+    """The log-likelihood of each row with K importance samples."""
+    batch = batch_of(rows)
+
+    def estimate() -> None:
+        model.log_likelihood(batch, K)
+
+    return estimate

@@ -1,0 +1,143 @@
+"""Times mvcore beside hand-written code and multivae, after checking that all compute the same.
+
+Run ``python -m benchmarks.run`` from the root of the repository, or ``nox -s bench``; see ``README.md`` in this folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+
+import torch
+
+from benchmarks import multivae_side as theirs
+from benchmarks import ours
+from benchmarks.handwritten import HandwrittenMoPoE
+from benchmarks.networks import make_networks
+from benchmarks.settings import (
+    BOUNDS,
+    FEATURES_64,
+    FEATURES_784,
+    HALF_MISSING,
+    IMAGES,
+    IMAGES_PRIVATE,
+    TEN_MODALITIES,
+    Rows,
+    Setting,
+    draw_rows,
+)
+from benchmarks.timing import Result, interleaved, load, result, to_json, to_markdown
+from mvcore.models.multimodal import MultimodalVAE
+
+HMC = {"steps": 10, "leapfrog": 10}  # multivae's default is 100 steps; time is linear in them on both sides
+
+
+def compare(name: str, cases: dict[str, Callable[[], None]], repeats: int) -> Iterator[Result]:
+    """Times every side of a case in turn; a line for each that mvcore is measured against."""
+    seconds = interleaved(cases, repeats, warmup=2)
+    for other in [side for side in cases if side != "mvcore"]:
+        bound = BOUNDS.get((name, other))
+        yield result(f"{name}: mvcore over {other}", seconds["mvcore"], seconds[other], bound=bound)
+    if "hand-written" in cases:
+        yield result(f"{name}: hand-written over multivae", seconds["hand-written"], seconds["multivae"], bound=None)
+
+
+def mopoe(name: str, setting: Setting, missing: float, repeats: int) -> Iterator[Result]:
+    """MoPoE's training step on all three sides."""
+    rows = draw_rows(setting, missing=missing)
+    check_same_loss(setting, rows)
+    cases = {
+        "mvcore": ours.training_step(ours.mopoe(setting), rows),
+        "hand-written": HandwrittenMoPoE(setting).training_step(rows),
+        "multivae": theirs.training_step(theirs.mopoe(setting), rows),
+    }
+    return compare(name, cases, repeats)
+
+
+@torch.no_grad()
+def check_same_loss(setting: Setting, rows: Rows, *, draws: int = 5) -> None:
+    """Asserts that equal weights give equal divergences, which have no noise, and equal mean losses to 1 %."""
+    networks = make_networks(setting)
+    model, batch = ours.mopoe(setting, networks), ours.batch_of(rows)
+    hand, multivae = HandwrittenMoPoE(setting, networks=networks), theirs.mopoe(setting, networks=networks)
+    mine = [model(batch) for _ in range(draws)]
+    written = [hand.loss(rows) for _ in range(draws)]
+    other = [multivae(theirs.dataset(rows)) for _ in range(draws)]
+    for kl in (written[0].kl, other[0].metrics["joint_divergence"]):
+        torch.testing.assert_close(mine[0].terms["kl"], kl, rtol=1e-4, atol=1e-4)
+    for losses in ([w.loss for w in written], [o.loss for o in other]):
+        mean = torch.stack([m.loss for m in mine]).mean()
+        torch.testing.assert_close(mean, torch.stack(losses).mean(), rtol=1e-2, atol=0.0)
+
+
+def mmvae_plus(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """MMVAE+'s training step with one draw."""
+    rows = draw_rows(IMAGES_PRIVATE, missing=missing)
+    cases = {
+        "mvcore": ours.training_step(ours.mmvae_plus(IMAGES_PRIVATE), rows),
+        "multivae": theirs.training_step(theirs.mmvae_plus(IMAGES_PRIVATE), rows),
+    }
+    return compare(name, cases, repeats)
+
+
+def jnf(name: str, repeats: int) -> Iterator[Result]:
+    """One draw a row from the product of two flows, by as many Hamiltonian steps on both sides."""
+    rows, given = draw_rows(IMAGES), IMAGES.names[:2]
+    model = ours.jnf(IMAGES, **HMC)
+    calls = ours.count_encoder_calls(model)
+    sample = ours.subset_sampling(model, rows, given)
+    sample()
+    assert calls == dict.fromkeys(given, 1), f"the encoders were called {calls} times, expected once each"
+    other = theirs.subset_sampling(theirs.jnf(IMAGES), rows, given, mcmc_steps=HMC["steps"], n_lf=HMC["leapfrog"])
+    return compare(name, {"mvcore": sample, "multivae": other}, repeats)
+
+
+def likelihood(name: str, setting: Setting, repeats: int) -> Iterator[Result]:
+    """The joint log-likelihood of a product model with 1,000 importance samples."""
+    rows, networks = draw_rows(setting), make_networks(setting)
+    model, multivae = ours.mvae(setting, networks), theirs.mvae(setting, networks=networks)
+    check_same_likelihood(model, multivae, rows)
+    cases = {"mvcore": ours.joint_log_likelihood(model, rows), "multivae": theirs.joint_nll(multivae, rows)}
+    return compare(name, cases, repeats)
+
+
+def check_same_likelihood(model: MultimodalVAE, multivae: theirs.BaseMultiVAE, rows: Rows) -> None:
+    """Asserts that equal weights give equal estimates, to 0.1 %."""
+    mine = model.log_likelihood(ours.batch_of(rows), 1000).sum()
+    other = -torch.as_tensor(multivae.compute_joint_nll(theirs.dataset(rows), K=1000, batch_size_K=100))
+    torch.testing.assert_close(mine, other.to(mine), rtol=1e-3, atol=0.0)
+
+
+CASES: dict[str, Callable[[str, int], Iterator[Result]]] = {
+    "MoPoE complete": lambda name, n: mopoe(name, IMAGES, 0.0, n),
+    "MoPoE half missing": lambda name, n: mopoe(name, IMAGES, HALF_MISSING, n),
+    "MoPoE ten modalities": lambda name, n: mopoe(name, TEN_MODALITIES, 0.0, max(3, n // 5)),
+    "MMVAE+ complete": lambda name, n: mmvae_plus(name, 0.0, n),
+    "MMVAE+ half missing": lambda name, n: mmvae_plus(name, HALF_MISSING, n),
+    "JNF sampling from two": lambda name, n: jnf(name, max(3, n // 3)),
+    "joint likelihood, 784 features": lambda name, n: likelihood(name, FEATURES_784, max(3, n // 3)),
+    "joint likelihood, 64 features": lambda name, n: likelihood(name, FEATURES_64, max(3, n // 3)),
+}
+
+
+def main() -> None:
+    """Checks and times the cases that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=CASES, action="append", help="all by default")
+    parser.add_argument("--repeats", type=int, default=15, help="timed calls of each side; fewer for the slow cases")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    before, results = load(), []
+    for name in arguments.case or CASES:
+        results += CASES[name](name, arguments.repeats)
+        if not arguments.json:
+            print(to_markdown(results).splitlines()[-1], flush=True)
+    if arguments.json:
+        print(to_json(results))
+    else:
+        print(f"\ntorch {torch.__version__}, {torch.get_num_threads()} threads; before: {before}; after: {load()}\n")
+        print(to_markdown(results))
+
+
+if __name__ == "__main__":
+    main()

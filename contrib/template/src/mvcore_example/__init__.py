@@ -1,0 +1,40 @@
+"""An example of a plugin: a fusion rule, and the model that uses it. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+
+from mvcore.components import MultimodalVAEConfig
+from mvcore.plugins import ComponentSpec
+from mvcore.plugins.spec import PosteriorConfig
+
+
+@frozen(kw_only=True)
+class BarycentreConfig(PosteriorConfig):
+    """The barycentre of the experts of each subset."""
+
+    subsets: Literal["observed", "each", "all"] = "observed"
+    """Which subsets of the observed modalities are components of the posterior."""
+
+
+@frozen(kw_only=True)
+class ExampleConfig(MultimodalVAEConfig):
+    """A multimodal VAE whose joint posterior is the barycentre of the experts."""
+
+    posterior: PosteriorConfig = field(factory=BarycentreConfig)
+    """The joint posterior."""
+
+
+posterior = ComponentSpec(
+    api=1, config=BarycentreConfig, build="mvcore_example.posterior:build", summary="Wasserstein barycentre of experts"
+)
+
+spec = ComponentSpec(
+    api=1,
+    config=ExampleConfig,
+    build="mvcore.build:multimodal",
+    summary="An example of a model",
+    partial_data="Each row trains on the barycentre of what it has.",
+)

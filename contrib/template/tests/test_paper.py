@@ -1,0 +1,37 @@
+"""The law of the example, and what holds for every model."""
+
+import torch
+
+import mvcore
+from mvcore.data.schema import Schema
+from mvcore.models.base import Model
+from mvcore.testing import checks
+from mvcore.testing.linear import LinearGaussian
+
+WORLD = LinearGaussian({"a": 5, "b": 6, "c": 4}, latent_dim=2)
+BATCH = WORLD.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+
+
+def make(schema: Schema) -> Model:
+    torch.manual_seed(0)
+    parts = {f"modalities.{m}.{part}": "none" for m in schema.names for part in ("input", "target")}
+    return mvcore.create("example", schema, latent_dim=2, **parts).double()
+
+
+def test_the_barycentre_has_the_mean_location_and_the_mean_scale() -> None:
+    model = make(WORLD.schema)
+    batch = WORLD.sample(3)
+    encodings = model.encode_modalities(batch)
+    fused = model.posterior(encodings).shared.components
+    experts = encodings.experts.values()
+    torch.testing.assert_close(fused.loc[0], sum(e.loc for e in experts) / 3)
+    torch.testing.assert_close(fused.scale[0], sum(e.log_scale.exp() for e in experts) / 3)
+
+
+def test_what_holds_for_every_model() -> None:
+    model = make(WORLD.schema)
+    checks.check_submodels(make, model, BATCH)
+    checks.check_neighbours(model, BATCH)
+    checks.check_conditions_on_every_subset(model, BATCH)
+    checks.check_leaves_state_alone(model, BATCH)
+    checks.check_no_rows(model, BATCH)
