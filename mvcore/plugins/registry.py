@@ -119,6 +119,7 @@ class Registry:
 
         Raises:
             NotPackagedError: If no installed distribution registers the class.
+            BrokenPluginError: If none does, and a spec of the class's own package cannot be loaded.
             AmbiguousComponentError: If the class is registered under two names, of which a config could not say one.
         """
         kind = next((kind for kind, base in KINDS.items() if issubclass(config, base)), "model")
@@ -128,6 +129,8 @@ class Registry:
         # Those of the class's own package first: the others import plugins that have nothing to do with it.
         found = list(self._using(config, near)) or list(self._using(config, far))
         if not found:
+            for entry in near:
+                self.load(entry)  # a broken spec of the class's own package is what the caller should hear of
             raise NotPackagedError(f"{config.__module__}.{config.__qualname__}", f"mvcore.{kind}")
         if len(found) > 1:
             raise AmbiguousComponentError(kind, config.__qualname__, [entry.id for entry in found])

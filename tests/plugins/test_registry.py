@@ -198,6 +198,14 @@ def test_a_class_that_nothing_registers_is_told_where_to_go(install: Install) ->
         Registry.installed().entry_of(__import__("loose_nets").Config)
 
 
+def test_a_spec_hidden_by_a_module_of_its_name_is_named(install: Install) -> None:
+    install("acme", "acme_nets:spec", good("acme_nets"))
+    module = __import__("acme_nets")
+    config, module.spec = module.Config, sys
+    with pytest.raises(BrokenPluginError, match=r"expected a ComponentSpec, got <module 'sys'"):
+        Registry.installed().entry_of(config)
+
+
 def test_a_class_under_two_names_is_ambiguous(install: Install) -> None:
     install("one", "acme_nets:spec", good("acme_nets"))
     install("two", "acme_nets:spec", None)

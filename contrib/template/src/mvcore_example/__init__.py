@@ -28,7 +28,7 @@ class ExampleConfig(MultimodalVAEConfig):
 
 
 posterior = ComponentSpec(
-    api=1, config=BarycentreConfig, build="mvcore_example.posterior:build", summary="Wasserstein barycentre of experts"
+    api=1, config=BarycentreConfig, build="mvcore_example.barycentre:build", summary="Wasserstein barycentre of experts"
 )
 
 spec = ComponentSpec(
