@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -25,11 +26,14 @@ class Mixture:
         components: The components ``(C, B, D)``, with safe values where a row has no such component.
         weights: Their probabilities ``(C, B)``, 0 where a row has no such component.
         exists: Which component exists in which row ``(C, B)``, on the host. Each row has at least one.
+        pick: The components at pairs of a component and a row, both ``(N,)``, where there is a way to get them that
+            spares an index into all of them, whose gradient is as large as they are.
     """
 
     components: Diagonal
     weights: Tensor
     exists: Tensor
+    pick: Callable[[Tensor, Tensor], Diagonal] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,7 +61,12 @@ class Mixture:
         """
         if prior.shape[0] > 1:
             raise ValueError("A mixture prior has no closed divergence; estimate it from draws: log q(z) − log p(z).")
-        return (self.weights * self.components.kl(prior.components)).sum(0)
+        if bool(self.exists.all()):
+            return (self.weights * self.components.kl(prior.components)).sum(0)
+        pairs = self._pairs().to(self.weights.device)  # of many subsets few exist in a partial row
+        parts = self.components.flatten().take(pairs).kl(prior.components[0])
+        shares = self.weights.reshape(-1)[pairs]
+        return parts.new_zeros(self.shape[1]).index_add(0, pairs % self.shape[1], shares * parts)
 
     def draw(self, K: int = 1, how: How = "random") -> Latents:
         """Draws ``shared (K, N, D)``; see ``How``."""
@@ -88,9 +97,12 @@ class Mixture:
     def _random(self, K: int) -> Latents:
         B = self.shape[1]
         component = torch.multinomial(self.weights.detach().T, K, replacement=True).T  # (K, B)
-        index = component * B + torch.arange(B, device=component.device)
-        chosen = self.components.flatten().take(index.reshape(-1))
+        rows = torch.arange(B, device=component.device).repeat(K)
+        chosen = (self.pick or self._pick)(component.reshape(-1), rows)
         return Latents({"shared": chosen.rsample(1)[0].unflatten(0, (K, B))}, B, component=component)
+
+    def _pick(self, component: Tensor, rows: Tensor) -> Diagonal:
+        return self.components.flatten().take(component * self.shape[1] + rows)
 
     def _pairs(self) -> Tensor:
         return self.exists.reshape(-1).nonzero().squeeze(1)

@@ -93,8 +93,11 @@ class JointPosterior(nn.Module, ABC):
         experts = self._experts(encoded, batch, 0.0 if single else torch.inf)
         if with_prior:
             experts = _append(experts, prior, len(batch))
-        components = experts if single else self.fuse(experts, subsets.to(experts.loc))
-        return Mixture(components, share_equally(exists, components.loc), exists)
+        weights = share_equally(exists, experts.loc)
+        if single:
+            return Mixture(experts, weights, exists)
+        S = subsets.to(experts.loc)
+        return Mixture(self.fuse(experts, S), weights, exists, lambda c, rows: self._fuse_pairs(experts, S, c, rows))
 
     @final
     def to_family(self, loc: Tensor, log_scale: Tensor) -> Diagonal:
@@ -103,6 +106,13 @@ class JointPosterior(nn.Module, ABC):
         if self.scale == "softmax":
             log_scale = log_scale.log_softmax(-1) + math.log(log_scale.shape[-1])
         return self.family(loc, log_scale)
+
+    def _fuse_pairs(self, experts: Diagonal, S: Tensor, component: Tensor, rows: Tensor) -> Diagonal:
+        """Fuses again for some pairs ``(N,)`` alone: each is a row in which only the subset's members are present."""
+        member = S[component].T[..., None] > 0
+        chosen = experts[:, rows]
+        present = type(experts)(chosen.loc.where(member, 0), chosen.log_scale.where(member, torch.inf))
+        return self.fuse(present, S.new_ones(1, len(member)))[0]
 
     def _components(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Members of each subset ``(C, M + 1)``, the prior last, and the rows ``(C, B)`` that have the component."""

@@ -46,9 +46,7 @@ class ProductOfExperts(JointPosterior):
     def fuse(self, experts: Diagonal, S: Tensor) -> Diagonal:
         """One matrix product over all subsets; an absent expert has precision 0."""
         precision = torch.exp(-2 * experts.log_scale)
-        total = S @ precision.flatten(1)
-        total = total.where(total > 0, 1)  # before the division: a where after it gives NaN gradients
-        loc = (S @ (precision * experts.loc).flatten(1)) / total
-        log_scale = -0.5 * total.log()
         shape = experts.loc.shape[1:]
-        return DiagonalNormal(loc.unflatten(1, shape), log_scale.unflatten(1, shape))
+        total = S @ precision.flatten(1)
+        weighted = S @ (precision * experts.loc).flatten(1)
+        return DiagonalNormal.natural(total.unflatten(1, shape), weighted.unflatten(1, shape))

@@ -44,7 +44,12 @@ def test_a_batch_holds_the_observed_rows_alone_in_their_order(batch: Batch) -> N
         "b": [(1, 1), (2, 2)],
         "c": [(0, 0), (2, 2), (3, 3)],
     }
-    assert batch.observed.tolist() == [[True, False, True], [True, True, False], [True, True, True], [True, False, True]]
+    assert batch.observed.tolist() == [
+        [True, False, True],
+        [True, True, False],
+        [True, True, True],
+        [True, False, True],
+    ]
     assert all(x.isfinite().all() for x in batch.x.values())  # the NaN of rows without the modality was never read
 
 
@@ -199,7 +204,9 @@ def test_an_observed_row_must_be_finite(value: float) -> None:
 def test_rows_with_nothing_are_counted() -> None:
     x = {"a": torch.zeros(4, 2), "b": torch.zeros(4, 2)}
     with pytest.raises(DataError, match="2 of 4 rows have no modality"):
-        Batch.from_dense(x, {"a": torch.tensor([True, False, False, True]), "b": torch.tensor([True, False, False, False])})
+        Batch.from_dense(
+            x, {"a": torch.tensor([True, False, False, True]), "b": torch.tensor([True, False, False, False])}
+        )
 
 
 def test_an_unknown_modality_is_named(batch: Batch) -> None:

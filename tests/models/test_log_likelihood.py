@@ -36,12 +36,12 @@ def test_with_the_exact_posterior_the_likelihood_is_exact_at_any_k(
     torch.testing.assert_close(model.log_likelihood(batch, K), world.log_likelihood(batch))
 
 
-@pytest.mark.parametrize("K", [1, 2, 3, 5])
+@pytest.mark.parametrize("K", [1, 2, 3])
 @MIXTURES
 def test_the_estimate_is_unbiased_for_unequal_experts_and_any_pattern(
     subsets: str, K: int, world: LinearGaussian, batch: Batch, compose: Compose
 ) -> None:
-    n = 3000
+    n = 600
     model = compose(world, experts="posterior", subsets=subsets)  # b knows more than c, a differs from both
     many = repeated(batch, n)
     ratio = (model.log_likelihood(many, K) - world.log_likelihood(batch).repeat_interleave(n)).exp().view(7, n)
@@ -68,9 +68,9 @@ def test_the_estimate_converges_to_the_likelihood(
 
 def test_a_likelihood_is_low_on_average(world: LinearGaussian, batch: Batch, compose: Compose) -> None:
     model = compose(world, subsets="each")
-    many = repeated(batch, 500)
+    many = repeated(batch, 60)
     gaps = [
-        (model.log_likelihood(many, K) - world.log_likelihood(batch).repeat_interleave(500)).mean() for K in (1, 10, 100)
+        (model.log_likelihood(many, K) - world.log_likelihood(batch).repeat_interleave(60)).mean() for K in (1, 10, 100)
     ]
     assert gaps[0] < gaps[1] < gaps[2] < 0.01
 
@@ -148,7 +148,7 @@ def test_each_estimator_has_the_exact_conditional_where_the_posterior_is_exact(
 def test_ratio_and_reweighted_reach_the_conditional_with_any_posterior_and_predictive_has_its_own(
     world: LinearGaussian, compose: Compose
 ) -> None:
-    K = 40_000
+    K = 10_000
     batch = world.sample(4)
     model = compose(world, subsets="each")
     exact = exact_conditional(world, batch, ["a"], ["b", "c"])
@@ -178,5 +178,5 @@ def test_a_row_with_nothing_given_is_scored_by_the_prior(
     have = batch.column("a")
     for given in (["b"], []):
         rows = have & ~batch.column("b")  # rows with a and without b
-        found = model.conditional_log_likelihood(batch, ["a"], given, estimator, 20_000)  # type: ignore[arg-type]
+        found = model.conditional_log_likelihood(batch, ["a"], given, estimator, 5_000)  # type: ignore[arg-type]
         torch.testing.assert_close(found[rows], exact[rows], atol=0.3, rtol=0)

@@ -113,7 +113,9 @@ def test_an_unknown_modality_in_a_batch_is_named() -> None:
     batch = Batch.from_dense({"a": torch.randn(5, 4), "z": torch.randn(5, 2)})
     model = build()
     for ask in (model, model.embed, model.log_likelihood, model.impute):
-        with pytest.raises(DataError, match="the batch has the modality 'z'|batch has the modality 'z', the model has a, b"):
+        with pytest.raises(
+            DataError, match="the batch has the modality 'z'|batch has the modality 'z', the model has a, b"
+        ):
             ask(batch)
 
 
@@ -195,9 +197,7 @@ def test_private_latents_of_absent_modalities_have_no_part_in_the_density(compos
 
 
 @pytest.mark.parametrize("subsets", ["each", "all"])
-def test_each_component_has_private_draws_of_its_own_also_in_a_batch_of_one_row(
-    subsets: str, compose: Compose
-) -> None:
+def test_each_component_has_private_draws_of_its_own_also_in_a_batch_of_one_row(subsets: str, compose: Compose) -> None:
     world = LinearGaussian({"a": 5, "b": 6}, 2, {"a": 1})
     model = compose(world, subsets=subsets)
     for rows in (1, 3):

@@ -272,7 +272,9 @@ def test_a_product_of_laplace_experts_is_refused(subsets: Subsets, prior_expert:
 @pytest.mark.parametrize("scale", ["exp", "softmax"])
 @pytest.mark.parametrize("names", [("prior", "b", "c"), ("a", "b", "prior")])
 @SUBSETS
-def test_a_modality_may_be_called_prior(subsets: Subsets, names: tuple[str, ...], scale: ScaleMap, batch: Batch) -> None:
+def test_a_modality_may_be_called_prior(
+    subsets: Subsets, names: tuple[str, ...], scale: ScaleMap, batch: Batch
+) -> None:
     renamed = Batch(dict(zip(names, batch.x.values(), strict=True)), batch.observed)
 
     def build(own: tuple[str, ...], rows: Batch) -> Mixture:

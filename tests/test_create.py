@@ -1,0 +1,116 @@
+"""``mvcore.create`` and ``mvcore.dataset``: fields by path, and every mistake named with the nearest right answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mvcore
+import numpy as np
+import pytest
+from mvcore.components import DReGConfig, IWAEConfig, LaplaceConfig, MLPEncoderConfig
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.schema import ModalitySpec, Schema
+from mvcore.errors import ConfigError, DataError, UnknownComponentError
+
+SCHEMA = Schema.from_shapes({"image": (1, 8, 8), "labs": (5,)})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim: latent_dim must be greater than 0, got 0"),
+        ({"latent_dim": -3}, "greater than 0, got -3"),
+        ({"latent_dim": "20"}, "latent_dim: expected int, got '20'"),
+        ({"latent_dim": 20.0}, "latent_dim: expected int, got 20.0"),
+        ({"latent_dim": True}, "latent_dim: expected int, got True"),
+        ({"latent_dims": 20}, "latent_dims: unknown key, did you mean 'latent_dim'"),
+        ({"loss.betta": 2.0}, "loss.betta: unknown key, did you mean 'beta'"),
+        ({"los.beta": 2.0}, "los: unknown key, did you mean 'loss'"),
+        ({"loss.beta": -1.0}, "beta must be 0 or greater, got -1.0"),
+        ({"loss.beta": float("nan")}, "expected a finite float, got nan"),
+        ({"loss": "elbow"}, "No loss is named 'elbow'. Did you mean 'elbo'"),
+        ({"loss": "mlp"}, "No loss is named 'mlp'"),
+        ({"posterior.subsets": "each_"}, "did you mean 'each'"),
+        ({"posterior": {"use": "product", "family": "laplace"}}, "a product of Laplace experts is not Laplace"),
+        ({"modalities.imag.likelihood": "laplace"}, "modalities.imag: unknown key, did you mean 'image'"),
+        ({"modalities": {"imag": {"likelihood": "laplace"}}}, "modalities.imag: unknown key, did you mean 'image'"),
+        ({"modalities.image.encoder.chanels": [4]}, "did you mean 'channels'"),
+        ({"modalities.image.encoder.channels": [4, 0]}, "positive widths"),
+        ({"modalities.image.weight": 0.0}, "weight must be greater than 0"),
+        ({"modalities.labs.encoder": {"use": "mlp", "dropout": 1.0}}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"private_dim": -1}, "private_dim must be 0 or greater"),
+        ({"private_dim": {"lab": 2}}, "private_dim: unknown modality 'lab'"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_path_and_the_nearest_right_one(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        mvcore.create("multimodal", SCHEMA, **fields)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        mvcore.create("multimodal", SCHEMA, latent_dim="8", **{"loss.betta": 1.0, "posterior.subsets": "none"})
+    assert len(error.value.problems) == 3
+
+
+def test_an_unknown_model_or_data_set_is_named_with_the_nearest() -> None:
+    with pytest.raises(UnknownComponentError, match=r"No model is named 'multimodel'. Did you mean 'multimodal'\?"):
+        mvcore.create("multimodel", SCHEMA)
+    with pytest.raises(UnknownComponentError, match="Did you mean 'miniacc'"):
+        mvcore.dataset("minacc")
+    with pytest.raises(ConfigError, match="did you mean 'log1p'"):
+        mvcore.dataset("miniacc", log1=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [(5, r"such as \(5,\)"), ((), "at least one dimension"), ((-1,), "positive")]
+)
+def test_a_scalar_shape_is_refused(shape: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        mvcore.create("multimodal", Schema.from_shapes({"a": shape}))
+
+
+def test_a_likelihood_without_defaults_is_named() -> None:
+    schema = Schema((ModalitySpec(name="a", shape=(2,), likelihood="weibull"),))
+    with pytest.raises(ConfigError, match="a: no default for the likelihood 'weibull' .known: normal, laplace"):
+        mvcore.create("multimodal", schema)
+    words = Schema((ModalitySpec(name="a", shape=(2,), likelihood="categorical"),))
+    with pytest.raises(ConfigError, match="needs the schema to say how many categories"):
+        mvcore.create("multimodal", words)
+
+
+def test_fields_reach_the_parts_that_their_paths_name() -> None:
+    model = mvcore.create(
+        "multimodal",
+        SCHEMA,
+        latent_dim=7,
+        private_dim={"labs": 2},
+        modalities={"labs": {"likelihood": {"use": "laplace", "scale": 0.75}, "encoder.hidden": [9]}},
+        loss="iwae",
+        **{"loss.samples": 4, "modalities.image.encoder": "mlp", "modalities.image.weight": "dimension"},
+    )
+    config: Any = model.config
+    assert config.latent_dim == 7
+    assert config.loss == IWAEConfig(samples=4)
+    assert not isinstance(config.loss, DReGConfig)
+    assert config.modalities["labs"].likelihood == LaplaceConfig(scale=0.75)
+    assert config.modalities["labs"].encoder == MLPEncoderConfig(hidden=(9,))
+    assert config.modalities["image"].encoder == MLPEncoderConfig()
+    assert model.weights == {"image": 1.0, "labs": 1.0}  # 64 values are the most, so 64 / 64
+    assert model.private_dims == {"labs": 2}
+    other = mvcore.create("multimodal", SCHEMA, **{"modalities.labs.weight": "dimension"})
+    assert other.weights["labs"] == 64 / 5
+
+
+def test_an_edit_leaves_the_other_defaults() -> None:
+    plain: Any = mvcore.create("multimodal", SCHEMA).config
+    changed: Any = mvcore.create("multimodal", SCHEMA, modalities={"image": {"likelihood": "bernoulli"}}).config
+    assert changed.modalities["labs"] == plain.modalities["labs"]
+    assert changed.modalities["image"].encoder == plain.modalities["image"].encoder
+
+
+def test_a_data_set_and_its_schema_make_the_same_model() -> None:
+    data = MultimodalDataset({"a": np.zeros((4, 3)), "b": np.array([[0], [1], [2], [2]])})
+    one, other = mvcore.create("multimodal", data), mvcore.create("mvcore:multimodal", data.schema)
+    assert one.config == other.config
+    assert one.schema == data.schema
