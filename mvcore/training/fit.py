@@ -17,6 +17,7 @@ from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError, TrainingError
 from mvcore.models.base import Model, Stage, isolated
+from mvcore.plugins.hooks import make_manager, names
 
 
 @final
@@ -30,6 +31,8 @@ class Run:
     """One table an epoch: epoch, stage, loss and its terms (means over the rows), and ``validation_loss``."""
     seed: int
     """The seed of the batches' order and of the draws."""
+    hooks: tuple[str, ...] = ()
+    """What took part: hooks of installed distributions, and the callbacks."""
 
 
 def fit(
@@ -42,6 +45,8 @@ def fit(
     validation: MultimodalDataset | None = None,
     seed: int = 0,
     progress: bool = True,
+    callbacks: Sequence[object] = (),
+    hooks: bool = True,
     accelerator: Accelerator | None = None,
 ) -> Run:
     """Trains a model on complete or partial rows with Adam.
@@ -57,6 +62,8 @@ def fit(
         validation: Rows to choose the best epoch by.
         seed: Seed of torch's global generators and of the order of the rows.
         progress: Whether to show a progress bar.
+        callbacks: Objects with functions marked by ``mvcore.plugins.hooks.hookimpl``.
+        hooks: Whether the hooks of installed distributions take part.
         accelerator: Where and in which precision to train; by default what accelerate finds.
 
     Raises:
@@ -70,15 +77,19 @@ def fit(
         if part.schema.names != model.schema.names:
             raise DataError(f"The model has the modalities {model.schema.names}, the data {part.schema.names}.")
         model.check(part)
+    manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
     torch.manual_seed(seed)
     accelerator = accelerator or Accelerator()
-    loop = _Loop(model, data, validation, batch_size, lr, seed, accelerator)
+    loop = _Loop(model, data, validation, batch_size, lr, seed, accelerator, manager.hook)
+    manager.hook.mvcore_fit_start(model=model, data=data, epochs=epochs)
     with tqdm(total=epochs, disable=not (progress and accelerator.is_main_process), unit="epoch") as bar:
         for stage, length in _lengths(model.stages(), epochs):
             loop.run(stage, length, bar)
     model.eval()
-    return Run(model=model, history=loop.history, seed=seed)
+    run = Run(model=model, history=loop.history, seed=seed, hooks=tuple(names(manager)))
+    manager.hook.mvcore_fit_end(run=run)
+    return run
 
 
 @final
@@ -94,10 +105,12 @@ class _Loop:
         lr: float,
         seed: int,
         accelerator: Accelerator,
+        hook: Any,
     ) -> None:
         self.model, self.data, self.validation = model, data, validation
         self.batch_size, self.lr, self.seed, self.accelerator = batch_size, lr, seed, accelerator
         self.history: list[dict[str, Any]] = []
+        self.hook, self.step = hook, 0
 
     def run(self, stage: Stage, epochs: int, bar: tqdm[Any]) -> None:
         """Trains one stage; with validation data, the model ends as it was after the stage's best epoch."""
@@ -126,6 +139,7 @@ class _Loop:
                 if row["validation_loss"] < best:
                     best, kept = row["validation_loss"], copy.deepcopy(self.model.state_dict())
             self.history.append(row)
+            self.hook.mvcore_epoch_end(model=self.model, row=row)
             bar.set_postfix({"stage": stage.name, "loss": f"{row['loss']:.4g}"}, refresh=False)
             bar.update()
         if kept is not None:
@@ -134,20 +148,21 @@ class _Loop:
     def _epoch(self, module: nn.Module, optimizer: Any, stage: Stage, epoch: int) -> dict[str, float]:
         self._train_mode(stage)
         sums: dict[str, Tensor] = {}
-        batches = self._batches(epoch)
+        batches = self._batches()
         for i, (batch, share) in enumerate(batches):
             output = module(batch, epoch=epoch + i / len(batches), stage=stage.name)
             optimizer.zero_grad(set_to_none=True)
             self.accelerator.backward(output.loss * share)
             optimizer.step()
+            self.step += 1
+            self.hook.mvcore_step_end(model=self.model, output=output, step=self.step)
             for name, value in {"loss": output.loss.detach(), **output.terms}.items():
                 sums[name] = sums.get(name, 0) + value * len(batch)
         means = self._means(sums)
         if bad := [name for name, value in means.items() if not math.isfinite(value)]:
             raise TrainingError(
                 f"The loss is not finite in epoch {epoch} of stage {stage.name!r}; terms that are not: "
-                f"{', '.join(bad)}. "
-                "Lower the learning rate, or look for extreme values in the data."
+                f"{', '.join(bad)}. Lower the learning rate, or look for extreme values in the data."
             )
         return means
 
@@ -162,7 +177,7 @@ class _Loop:
         for module in stage.frozen:
             module.eval()
 
-    def _batches(self, epoch: int) -> Sequence[tuple[Batch, float]]:
+    def _batches(self) -> Sequence[tuple[Batch, float]]:
         return _Batches(self.data, self.batch_size, (self.seed, len(self.history)), self.accelerator)
 
     def _validate(self, stage: Stage) -> float:

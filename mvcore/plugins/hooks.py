@@ -1,0 +1,87 @@
+"""Calls that any number of plugins may answer during a training; components are found by name instead (registry).
+
+::
+
+    fit_start ─▶ [ step_end … step_end ─▶ epoch_end ] … ─▶ fit_end
+
+Each fit has a manager of its own: hooks of installed distributions, under the entry-point group ``mvcore.hooks``, and
+the caller's ``callbacks`` register in it. No hook takes part in reading a config.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from mvcore.data.dataset import MultimodalDataset
+    from mvcore.losses.base import LossOutput
+    from mvcore.models.base import Model
+    from mvcore.training.fit import Run
+
+hookspec = pluggy.HookspecMarker("mvcore")
+hookimpl = pluggy.HookimplMarker("mvcore")
+log = logging.getLogger(__name__)
+
+GROUP = "mvcore.hooks"
+
+
+class Hooks:
+    """What a hook may answer; take only the arguments you need, by name."""
+
+    @hookspec
+    def mvcore_fit_start(self, model: Model, data: MultimodalDataset, epochs: int) -> None:
+        """A training is about to start; transforms are fitted."""
+
+    @hookspec
+    def mvcore_step_end(self, model: Model, output: LossOutput, step: int) -> None:
+        """The optimizer made a step; ``output`` is on the device, reading its values waits for it."""
+
+    @hookspec
+    def mvcore_epoch_end(self, model: Model, row: Mapping[str, Any]) -> None:
+        """An epoch ended; ``row`` is its line of the history."""
+
+    @hookspec
+    def mvcore_fit_end(self, run: Run) -> None:
+        """A training ended."""
+
+
+def make_manager(callbacks: Iterable[object] = (), *, installed: bool = True) -> pluggy.PluginManager:
+    """The hooks of one training.
+
+    Args:
+        callbacks: Objects with functions marked by ``hookimpl``; one with a misspelt name is an error.
+        installed: Whether the hooks of installed distributions take part.
+
+    Raises:
+        pluggy.PluginValidationError: If a callback answers a call that does not exist, or takes an unknown argument.
+    """
+    manager = pluggy.PluginManager("mvcore")
+    manager.add_hookspecs(Hooks)
+    if installed:
+        _load_installed(manager)
+    for callback in callbacks:
+        manager.register(callback)
+    manager.check_pending()
+    return manager
+
+
+def _load_installed(manager: pluggy.PluginManager) -> None:
+    """Registers each installed hook on its own: pluggy's way stops at the first broken one."""
+    for point in sorted(metadata.entry_points(group=GROUP)):
+        name = f"{point.dist.name}:{point.name}" if point.dist else point.name
+        try:
+            manager.register(point.load(), name=name)
+            manager.check_pending()
+        except Exception as cause:
+            manager.unregister(name=name)  # register may have stopped half-way
+            log.warning("The hooks of %s are left out: %s: %s", name, type(cause).__name__, cause)
+
+
+def names(manager: pluggy.PluginManager) -> list[str]:
+    """What takes part in a training, for its record."""
+    return [name for name, _ in manager.list_name_plugin()]
