@@ -127,6 +127,9 @@ class Model(nn.Module, ABC):
         """The stages of the training, in order."""
         return (Stage("train"),)
 
+    def check_training(self, observed: Tensor) -> None:  # noqa: B027 - most models train on any pattern
+        """Raises a DataError, or warns, if rows with the modalities ``observed (n, M)`` can't train the model well."""
+
     @final
     def encode_each(self, batch: Batch) -> dict[str, Any]:
         """What each modality's encoder makes of the rows that have it, after the input transform."""

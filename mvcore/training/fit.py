@@ -77,6 +77,7 @@ def fit(
         if part.schema.names != model.schema.names:
             raise DataError(f"The model has the modalities {model.schema.names}, the data {part.schema.names}.")
         model.check(part)
+    model.check_training(data.observed)
     manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
     torch.manual_seed(seed)
