@@ -16,7 +16,8 @@ from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.latents import Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder, Observation
+from mvcore.distributions.likelihoods import LikelihoodDecoder
+from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput
 from mvcore.models import estimators
@@ -127,7 +128,7 @@ class Model(nn.Module, ABC):
         """The stages of the training, in order."""
         return (Stage("train"),)
 
-    def check_training(self, observed: Tensor) -> None:  # noqa: B027 - most models train on any pattern
+    def check_training(self, observed: Tensor) -> None:
         """Raises a DataError, or warns, if rows with the modalities ``observed (n, M)`` can't train the model well."""
 
     @final

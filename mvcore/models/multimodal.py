@@ -15,8 +15,9 @@ from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.diagonal import Diagonal
 from mvcore.distributions.latents import How, Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder, Observation
+from mvcore.distributions.likelihoods import LikelihoodDecoder
 from mvcore.distributions.mixture import Mixture
+from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
