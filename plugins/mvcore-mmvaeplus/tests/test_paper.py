@@ -6,25 +6,25 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import mvcore
 import pytest
 import torch
 from click.testing import CliRunner
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torch.distributions import Laplace, MultivariateNormal, Normal
+
+import mvcore
 from mvcore.cli import main
 from mvcore.data.schema import Schema
 from mvcore.distributions.diagonal import DiagonalLaplace, DiagonalNormal
 from mvcore.errors import ConfigError
 from mvcore.models import estimators
 from mvcore.models.base import Model
-from mvcore.models.passes import Pass
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import fixed_noise
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
-from torch.distributions import Laplace, MultivariateNormal, Normal
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D, PRIVATE = 2, {"a": 1, "b": 3, "c": 1}
@@ -151,7 +151,7 @@ def test_loss_with_one_draw_is_the_likelihood_and_the_divergences(
     r"""-log p + KL(q‖post) + mean_m [KL(q_m(w)‖post) + Σ_{n≠m} KL(r_n‖post) − KL(r_n‖p)], (β − 1) to the prior."""
     model = with_exact_decoders(world, **{"loss.beta": beta})
     q, prior = model.posterior(model.encode_modalities(rows)), model.prior(model.encode_modalities(rows))
-    draws = q.shared.draw(50_000)
+    draws = q.shared.draw(30_000)
     log_q = q.shared.log_prob(draws)
     law = -world.log_likelihood(rows) + (log_q - world.posterior(rows).log_prob(draws["shared"])).mean(0)
     law += (beta - 1) * (log_q - prior.shared.log_prob(draws)).mean(0)
@@ -163,7 +163,7 @@ def test_loss_with_one_draw_is_the_likelihood_and_the_divergences(
         own = q_m.kl(exact) + (beta - 1) * q_m.kl(unit)
         other = r_m.kl(exact) - r_m.kl(unit)
         law[have] += (own + (count[have] - 1) * other) / count[have]
-    many = repeated(rows, 1000)
+    many = repeated(rows, 500)
     loss, error = estimate(lambda: model(many).loss, 30)
     assert float((loss - law.mean()).detach().abs()) < 6 * float(error) + 0.02  # 0.02: the law's own draws
 
@@ -333,10 +333,10 @@ def test_dreg_has_the_value_and_the_decoder_gradients_of_iwae(world: LinearGauss
 def test_dreg_has_the_expected_gradient_of_iwae_with_one_draw_or_one_component(
     world: LinearGaussian, patterns: Tensor, samples: int
 ) -> None:
-    batch = repeated(world.sample(len(patterns), observed=patterns), 200)
+    batch = repeated(world.sample(len(patterns), observed=patterns), 150)
     models = {e: make(world.schema, **{"loss.samples": samples, "loss.estimator": e}) for e in ("iwae", "dreg")}
-    plain, error = estimate(lambda: encoder_gradient(models["iwae"], batch), 40)
-    doubly, other_error = estimate(lambda: encoder_gradient(models["dreg"], batch), 40)
+    plain, error = estimate(lambda: encoder_gradient(models["iwae"], batch), 30)
+    doubly, other_error = estimate(lambda: encoder_gradient(models["dreg"], batch), 30)
     errors = (error.square() + other_error.square()).sqrt()
     assert bool(((plain - doubly).abs() < 6 * errors + 1e-12).all())
     assert float(errors.norm()) < 0.05 * float(plain.norm())
@@ -359,17 +359,6 @@ def test_the_loss_can_be_taken_without_gradients(world: LinearGaussian, rows: mv
             torch.testing.assert_close(model(rows).loss, expected)
         with torch.inference_mode():
             torch.testing.assert_close(model(rows).loss, expected)
-
-
-def test_dreg_leaves_the_gradient_of_draws_that_another_loss_uses_alone(
-    world: LinearGaussian, rows: mvcore.Batch
-) -> None:
-    model = make(world.schema, **{"loss.samples": 4, "loss.estimator": "dreg"})
-    p = Pass(model, rows)
-    draws = p.draws(4, "each")["shared"]
-    model.loss(p)
-    (gradient,) = torch.autograd.grad(draws.sum(), draws)
-    assert bool((gradient == 1).all())
 
 
 # Likelihoods

@@ -14,17 +14,17 @@ from mvcore.plugins.spec import LossConfig, PosteriorConfig, PriorConfig
 
 @frozen(kw_only=True)
 class MMVAEPlusLossConfig(LossConfig):
-    """A mixture's importance-weighted bound in which other modalities take their private latents from auxiliary priors."""
+    """An importance-weighted bound that reconstructs other modalities with private latents of auxiliary priors."""
 
     samples: int = field(default=1, validator=validators.ge(1))
-    """Draws K from each component. 1 is the official code's default, 10 that of the article's best results."""
+    """Draws K from each component: 1 is the official code's default, 10 the article's headline."""
     beta: float = field(default=1.0, validator=validators.ge(0))
-    """Weight β of log p(u) + log p(w) − log q(u) − log q(w): 1 in the official code, 2.5 for the article's PolyMNIST."""
+    """Weight β of log p(u) + log p(w) − log q(u) − log q(w); 1 in the official code, 2.5 in runs on PolyMNIST."""
     warmup: float = field(default=0.0, validator=validators.ge(0))
-    """Epochs over which β grows linearly from 0; the article has none."""
+    """Epochs over which β grows linearly from 0; the official code has no such warm-up."""
     estimator: Literal["iwae", "dreg"] = "iwae"
-    """The gradient: ``iwae``, plain and unbiased, as in the official code at K = 1; ``dreg``, doubly reparametrised, the
-    article's at K > 1, where it is biased on rows with several modalities. The bound is the same."""
+    """The gradient of the bound: ``iwae``, unbiased, the official default; ``dreg``, doubly reparametrised, of less
+    variance, the official choice for K > 1, where it is biased on rows with several modalities."""
     auxiliary: StandardPriorConfig = field(
         factory=lambda: StandardPriorConfig(family="laplace", learn_scale=True, scale="softmax")
     )
@@ -64,7 +64,7 @@ spec = ComponentSpec(
     build="mvcore.build:multimodal",
     summary="Mixture of experts with private latents (Palumbo et al., 2023)",
     paper="https://openreview.net/forum?id=sdQGxouELX",
-    partial_data="Each row trains on the experts of the modalities it has, with equal weights; absent ones cost nothing.",
+    partial_data="Each row trains on the experts of what it has, with equal weights; absent modalities cost nothing.",
 )
 
 loss = ComponentSpec(

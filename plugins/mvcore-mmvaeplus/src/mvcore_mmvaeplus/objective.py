@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
-import torch
 from torch import Tensor, nn
 
 from mvcore.build import standard_prior
@@ -13,26 +12,28 @@ from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.errors import ConfigError
 from mvcore.losses.base import LossOutput, warmed
-from mvcore.losses.importance import bound, doubly_reparametrised, separate
+from mvcore.losses.importance import bound, doubly_reparametrised
 from mvcore.models.multimodal import JointDistribution
 from mvcore.models.passes import Pass
 from mvcore.models.priors import Prior
 from mvcore_mmvaeplus import MMVAEPlusLossConfig
 
+_Pairs = tuple[Tensor, Tensor, Tensor]
+
 
 @final
 class MMVAEPlusLoss(nn.Module):
-    r"""The negative bound of what each row has, :math:`-\frac{1}{|O|} \sum_{m \in O} \log \frac1K \sum_k w_{mk}`.
+    r"""The negative bound of each row, :math:`-\frac{1}{|O|} \sum_{m \in O} \log \frac1K \sum_k e^{\ell_{mk}}`.
 
     Component m draws :math:`u \sim q(u|x_m)` and :math:`w_m \sim q(w_m|x_m)`, and for every other modality n that the
     row has :math:`\tilde w_n \sim r_n`, an auxiliary prior with a learned scale:
 
     .. math::
-        \log w_m = r \cdot \log p(x_m|u, w_m) + \sum_{n \in O \setminus m} r \cdot \log p(x_n|u, \tilde w_n)
+        \ell_m = \lambda_m \log p(x_m|u, w_m) + \sum_{n \in O \setminus m} \lambda_n \log p(x_n|u, \tilde w_n)
         + \beta\,(\log p(u) + \log p(w_m) - \log q(u|x_O) - \log q(w_m|x_m))
 
-    with the weights r of the likelihoods, and q(u|x_O) the whole mixture. The density of r_n is no part of it, so this
-    is a bound of log p(x_O) only where r_n is the prior of w_n.
+    with the weights λ of the likelihoods, and q(u|x_O) the whole mixture. The density of r_n is no part of it, so this
+    is a bound of log p(x_O) only where r_n is the prior of w_n and λ = β = 1.
 
     Args:
         auxiliary: For each modality with a private latent its r_n.
@@ -70,36 +71,38 @@ class MMVAEPlusLoss(nn.Module):
             raise ConfigError(
                 [f"the loss mmvaeplus needs the subsets 'each', the posterior has {p.model.joint.subsets!r}"]
             )
-        latents = p.draws(self.samples, "each")
+        pairs = {name: _pairs(p, name) for name in self.auxiliary}
+        latents = self._draw(p, pairs)
         if self.estimator == "iwae":
-            values = bound(self.log_weights(p, latents, p.posterior), latents, "looser")
+            values = bound(self._log_weights(p, pairs, latents, p.posterior), latents, "looser")
         else:
-            latents = separate(latents)
-            log_weights = self.log_weights(p, latents, p.posterior.detach())
+            log_weights = self._log_weights(p, pairs, latents, p.posterior.detach())
             values = doubly_reparametrised(log_weights, latents, "looser", latents.values.values())
         return LossOutput.from_rows({"bound": -values})
 
-    def log_weights(self, p: Pass, latents: Latents, posterior: JointDistribution) -> Tensor:
-        """log w of each draw ``(K, N)``, in nats.
+    def _draw(self, p: Pass, pairs: Mapping[str, _Pairs]) -> Latents:
+        """Draws u of every component, and each w_m of its modality's own alone, 0 elsewhere."""
+        latents = p.posterior.shared.draw(self.samples, "each")
+        K, N, _ = latents["shared"].shape
+        drawn = {}
+        for name, (own, rows, _) in pairs.items():
+            w = p.posterior.private[name].take(rows).rsample(K)
+            drawn[f"private/{name}"] = w.new_zeros(K, N, w.shape[-1]).index_copy(1, own, w)
+        return latents.with_values(drawn)
 
-        Args:
-            p: The batch.
-            latents: Draws of the posterior, K from every component; the w̃ are drawn anew.
-            posterior: The densities to score them by.
-        """
-        component, rows = _pairs(posterior)
+    def _log_weights(
+        self, p: Pass, pairs: Mapping[str, _Pairs], latents: Latents, posterior: JointDistribution
+    ) -> Tensor:
+        """The log-weight of each draw ``(K, N)``, scored by a posterior; every w̃ is drawn here."""
         divergence = p.prior.shared.log_prob(latents) - posterior.shared.log_prob(latents)
         crossed = {}
-        for name, auxiliary in self.auxiliary.items():
-            key, w = f"private/{name}", latents[f"private/{name}"]
-            own = component == (p.batch.names.index(name) if name in p.batch.names else -1)
-            pairs = _positions(own, w.device)
-            w_m, q_m = w.index_select(1, pairs), posterior.private[name].take(_to(rows[own], w.device))
-            ratio = p.prior.private[name].log_prob(w_m) - q_m.log_prob(w_m)
-            divergence = divergence.index_add(1, pairs, ratio)
-            others = _positions(p.batch.column(name)[rows] & ~own, w.device)
-            r_n = auxiliary().components[0].expand(len(others))
-            crossed[key] = w.index_copy(1, others, r_n.rsample(latents.K))
+        for name, (own, rows, others) in pairs.items():
+            key = f"private/{name}"
+            w = latents[key].index_select(1, own)
+            ratio = p.prior.private[name].log_prob(w) - posterior.private[name].take(rows).log_prob(w)
+            divergence = divergence.index_add(1, own, ratio)
+            r = self.auxiliary[name]().components[0].expand(len(others))
+            crossed[key] = latents[key].index_copy(1, others, r.rsample(latents.K))
         reconstruction = sum(p.reconstruction(latents.with_values(crossed)).values())
         return reconstruction + warmed(self.beta, self.warmup, p.epoch) * divergence
 
@@ -128,15 +131,11 @@ def build(
     )
 
 
-def _pairs(posterior: JointDistribution) -> tuple[Tensor, Tensor]:
-    """The component and the row of each pair ``(N,)``, on the host, in the order in which ``each`` draws them."""
-    component, rows = posterior.shared.exists.nonzero().unbind(1)
-    return component, rows
-
-
-def _positions(chosen: Tensor, device: torch.device) -> Tensor:
-    return _to(chosen.nonzero().squeeze(1), device)
-
-
-def _to(index: Tensor, device: torch.device) -> Tensor:
-    return index.to(device, non_blocking=True)
+def _pairs(p: Pass, name: str) -> _Pairs:
+    """The pairs of the modality's own component, their rows, and the pairs of other components whose row has it."""
+    component, rows = p.posterior.shared.exists.nonzero().unbind(1)  # in the order of the draws, on the host
+    own = component == (p.batch.names.index(name) if name in p.batch.names else -1)
+    others = p.batch.column(name)[rows] & ~own
+    chosen = own.nonzero().squeeze(1), rows[own], others.nonzero().squeeze(1)
+    first, second, third = (index.to(p.batch.device, non_blocking=True) for index in chosen)
+    return first, second, third
