@@ -197,7 +197,7 @@ class IWAEConfig(LossConfig):
 
 @frozen(kw_only=True)
 class DReGConfig(IWAEConfig):
-    """The importance-weighted bound with the doubly reparametrised gradient; biased for mixtures at K > 1."""
+    """The importance-weighted bound with the doubly reparametrised gradient; biased for mixtures, but for ``looser`` at K = 1."""
 
 
 @frozen(kw_only=True)
@@ -230,10 +230,17 @@ class ModalityConfig:
     """The likelihood of an observation given the latents."""
     input: Literal["none", "standardize", "minmax", "log1p", "log1p_standardize"] = "none"
     """Transform before the encoder, fitted on training rows."""
-    target: Literal["none", "standardize", "minmax"] = "none"
+    target: Literal["none", "standardize", "minmax"] = field(default="none")
     """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units."""
     weight: float | Literal["dimension"] = field(default=1.0)
     """Weight of the log-likelihood in the loss; ``dimension``: largest size of all modalities / the modality's size."""
+
+    @target.validator
+    def _check_target(self, attribute: Attribute[Any], value: Any) -> None:
+        if value != "none" and isinstance(
+            self.likelihood, BernoulliConfig | CategoricalConfig | NegativeBinomialConfig
+        ):
+            raise ValueError(f"target must be 'none' for 0/1 values, categories and counts, got {value!r}")
 
     @weight.validator
     def _check_weight(self, attribute: Attribute[Any], value: Any) -> None:

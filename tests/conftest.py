@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.nn.mlp import MLPEncoder
 from mvcore.posteriors.base import PriorExpert, Subsets

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import mvcore
 import numpy as np
 import pytest
+
+import mvcore
 from mvcore.components import DReGConfig, IWAEConfig, LaplaceConfig, MLPEncoderConfig
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import ModalitySpec, Schema
@@ -72,7 +73,7 @@ def test_a_scalar_shape_is_refused(shape: Any, message: str) -> None:
 
 def test_a_likelihood_without_defaults_is_named() -> None:
     schema = Schema((ModalitySpec(name="a", shape=(2,), likelihood="weibull"),))
-    with pytest.raises(ConfigError, match="a: no default for the likelihood 'weibull' .known: normal, laplace"):
+    with pytest.raises(ConfigError, match=r"a: no default for the likelihood 'weibull' \(known: normal, laplace"):
         mvcore.create("multimodal", schema)
     words = Schema((ModalitySpec(name="a", shape=(2,), likelihood="categorical"),))
     with pytest.raises(ConfigError, match="needs the schema to say how many categories"):

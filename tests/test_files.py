@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mvcore
 import numpy as np
 import pytest
 import torch
+
+import mvcore
 from mvcore import files
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import ConfigError, MissingPluginError, ModelFileError, MvcoreError
@@ -39,10 +40,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "laplace, learned scales": {
         "modalities": {
-            "table": {"likelihood": {"use": "laplace", "learn_scale": "feature"}, "target": "minmax", "input": "minmax"},
+            "table": {
+                "likelihood": {"use": "laplace", "learn_scale": "feature"}, "target": "minmax", "input": "minmax",
+            },
             "größe": {"likelihood": {"use": "normal", "learn_scale": "predicted"}, "target": "none"},
         },
-        "posterior": {"use": "product", "subsets": "each", "prior_expert": "none", "family": "laplace", "scale": "softmax"},
+        "posterior": {
+            "use": "product", "subsets": "each", "prior_expert": "none", "family": "laplace", "scale": "softmax",
+        },
         "prior": {"use": "standard", "family": "laplace", "learn_scale": True, "scale": "softmax"},
         "loss": {"use": "dreg", "samples": 3},
     },

@@ -176,9 +176,10 @@ class DiagonalLaplace(Diagonal):
     """The Laplace distribution with independent dimensions; its standard deviation is √2 times the scale."""
 
     def noise(self, shape: torch.Size) -> Tensor:
-        """Standard Laplace draws: the difference of two exponential ones, which never takes log 0."""
-        first = torch.empty(shape, dtype=self.loc.dtype, device=self.loc.device).exponential_()
-        return first - torch.empty_like(first).exponential_()
+        """Standard Laplace draws: the difference of two exponential ones, −log u each with u in (0, 1]."""
+        first, second = torch.rand(2, *shape, dtype=self.loc.dtype, device=self.loc.device)
+        noise: Tensor = ((1 - first) / (1 - second)).log()
+        return noise
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats."""

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 #: How draws meet the components of a mixture. ``random``: K for each row, each from a component drawn anew. ``each``: K
-#: from every component that a row has. ``spread``: at least K for each row, as many from each of its components.
+#: from every component that a row has, component by component, as the mixture's ``exists`` lists them. ``spread``: at
+#: least K for each row, as many from each of its components.
 How = Literal["random", "each", "spread"]
 
 

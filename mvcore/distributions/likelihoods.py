@@ -51,7 +51,9 @@ class Likelihood(nn.Module, ABC):
 
     def first(self, outputs: Tensor) -> Tensor:
         """The first output, ``(..., *shape)``."""
-        return outputs.select(-len(self.shape) - 1, 0)
+        dim = -len(self.shape) - 1
+        # the gradient of a select writes zeros and copies; that of a squeeze does neither
+        return outputs.squeeze(dim) if outputs.shape[dim] == 1 else outputs.select(dim, 0)
 
 
 class _ScaledLikelihood(Likelihood):

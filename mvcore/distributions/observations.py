@@ -85,7 +85,7 @@ class NormalObservation(_LocationScale):
         """Log-density in nats; with one fixed scale in as few passes over memory as a squared error."""
         if mask is not None or not isinstance(self.log_scale, float):
             return super().log_prob(x, mask)
-        error = x - self.loc
+        error = self.loc - x
         size = math.prod(error.shape[-self.event_dims :])
         squares = error.square().flatten(-self.event_dims).sum(-1)
         return squares * (-0.5 * math.exp(-2 * self.log_scale)) - size * (self.log_scale + 0.5 * _LOG_2PI)

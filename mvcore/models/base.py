@@ -88,7 +88,7 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.schema, self.config = schema, config
         for name in schema.names:
-            if "." in name or hasattr(nn.ModuleDict, name) or name == "training":
+            if not name or "." in name or hasattr(nn.ModuleDict, name) or name == "training":
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
         self.inputs = nn.ModuleDict({m: inputs[m] for m in schema.names})
         self.encoders = nn.ModuleDict({m: encoders[m] for m in schema.names})
@@ -166,7 +166,7 @@ class Model(nn.Module, ABC):
         sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Means of n generated observations of every modality.
+        """Means of n generated observations of every modality; of categories their probabilities.
 
         Args:
             n: Number of draws.
@@ -175,7 +175,8 @@ class Model(nn.Module, ABC):
             generator: Source of the draws.
 
         Returns:
-            ``(n, *shape)`` for each modality, or ``(n, B, *shape)`` where rows are given.
+            ``(n, *shape)`` for each modality, or ``(n, B, *shape)`` where rows are given; ``(…, P, *shape)`` for
+            categories.
         """
         if given is not None and sampler is not None:
             raise DataError("A sampler draws without rows to condition on; give one of the two.")

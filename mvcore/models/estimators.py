@@ -39,8 +39,8 @@ def importance_weights(model: Model, batch: Batch, encodings: Encodings, K: int)
 
 def score(model: Model, batch: Batch, latents: Latents) -> Tensor:
     """Σ_m log p(x_m | latents) over what the rows have of the batch, ``(K, N)``, decoded block by block."""
-    parts = [sum(log_likelihoods(model, batch, part).values()) for part in latents.split(BLOCK)]
-    return torch.cat([p for p in parts if isinstance(p, Tensor)], dim=0 if latents.K > 1 else 1)
+    parts = [_total(log_likelihoods(model, batch, part), part) for part in latents.split(BLOCK)]
+    return torch.cat(parts, dim=0 if latents.K > 1 else 1)
 
 
 def conditional_log_likelihood(
@@ -97,11 +97,16 @@ def predictive_mean(model: Model, latents: Mapping[str, Tensor], name: str) -> T
     return total.argmax(1) if model.schema[name].categories is not None else total / K
 
 
+def _total(values: Mapping[str, Tensor], latents: Latents) -> Tensor:
+    like = next(iter(latents.values.values()))
+    return sum(values.values(), start=like.new_zeros(like.shape[:2]))
+
+
 def _one(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
     pairs, index = batch.match(name, latents.rows)
     x, known = batch.x[name], batch.cells.get(name)
     if index is not None:
-        x, known = x[index], None if known is None else known[index]
+        x, known = x.index_select(0, index), None if known is None else known.index_select(0, index)
     values = model.decode(latents.take(pairs), [name])[name].log_prob(x, known)
     if pairs is None:
         return values

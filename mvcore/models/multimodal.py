@@ -47,12 +47,12 @@ class JointDistribution:
     def draw(self, K: int = 1, how: How = "random") -> Latents:
         """Draws ``shared`` and ``private/<modality>``."""
         latents = self.shared.draw(K, how)
-        K, N = latents["shared"].shape[:2]
+        K = latents.K
         drawn = {}
         for name, density in self.private.items():
-            index = latents.rows if len(density.loc) > 1 else None
-            rows = density if index is None else density.take(latents.row_index(density.loc.device))
-            drawn[f"private/{name}"] = rows.rsample(K).expand(K, N, -1)
+            rows = density.expand(latents.size)
+            pairs = rows if latents.rows is None else rows.take(latents.row_index(density.loc.device))
+            drawn[f"private/{name}"] = pairs.rsample(K)
         return latents.with_values(drawn)
 
     def log_prob(self, latents: Latents) -> Tensor:
@@ -67,6 +67,8 @@ class JointDistribution:
         density, z = self.private[name], latents[f"private/{name}"]
         if latents.rows is not None and len(density.loc) > 1:
             density = density.take(latents.row_index(z.device))
+        if self.batch is None:
+            return density.log_prob(z)
         have = latents.per_row(self._have(name).to(z.device))
         return density.log_prob(z).where(have, 0)
 
@@ -128,6 +130,9 @@ class MultimodalVAE(Model):
         weights: Mapping[str, float] | None = None,
         config: ModelConfig | None = None,
     ) -> None:
+        for what, given in {"encoders": encoders, "decoders": decoders, "inputs": inputs, "private_dims": private_dims,
+                            "weights": weights}.items():  # fmt: skip
+            _check_names(what, given, schema, complete=what in ("encoders", "decoders"))
         if inputs is None:
             inputs = {m.name: InputTransform(m.shape, "none", m.categories) for m in schema}
         super().__init__(schema, inputs=inputs, encoders=encoders, decoders=decoders, config=config)
@@ -196,6 +201,14 @@ class MultimodalVAE(Model):
                 outputs = decoder.network(like.new_zeros(0, d + D_m))  # type: ignore[operator]
                 expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
                 _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
+
+
+def _check_names(what: str, given: Mapping[str, object] | None, schema: Schema, *, complete: bool) -> None:
+    unknown = sorted(set(given or {}) - set(schema.names))
+    lacking = [m for m in schema.names if complete and m not in (given or {})]
+    if unknown or lacking:
+        fault = f"has {unknown[0]!r}, which is no modality" if unknown else f"lacks the modality {lacking[0]!r}"
+        raise DataError(f"{what} {fault}; the schema has {', '.join(schema.names)}.")
 
 
 def _expect(who: str, what: str, value: Tensor | None, shape: tuple[object, ...]) -> None:

@@ -181,8 +181,9 @@ def _name_if_plugin(dist: metadata.Distribution) -> str | None:
 
 
 def _entries_of(name: str, dist: metadata.Distribution) -> Iterator[Entry]:
+    version = dist.version  # read once: it parses the metadata
     for kind, point in _points(dist):
-        yield Entry(kind, point.name, name, dist.version, point)
+        yield Entry(kind, point.name, name, version, point)
 
 
 def _package(module: str) -> str:

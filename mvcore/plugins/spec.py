@@ -32,7 +32,7 @@ class EncoderConfig(ComponentConfig):
 
 
 class DecoderConfig(ComponentConfig):
-    """Base of the configs of decoders: ``build(config, *, modality, latent_dim, private_dim)``."""
+    """Base of the configs of decoders: ``build(config, *, modality, latent_dim, private_dim, n_outputs)``."""
 
     __slots__ = ()
 
@@ -44,19 +44,19 @@ class LikelihoodConfig(ComponentConfig):
 
 
 class PosteriorConfig(ComponentConfig):
-    """Base of the configs of joint posteriors: ``build(config, *, modalities, latent_dim)``."""
+    """Base of the configs of joint posteriors: ``build(config, *, modalities, latent_dim, private_dims)``."""
 
     __slots__ = ()
 
 
 class PriorConfig(ComponentConfig):
-    """Base of the configs of priors: ``build(config, *, modalities, latent_dim)``."""
+    """Base of the configs of priors: ``build(config, *, modalities, latent_dim, private_dims)``."""
 
     __slots__ = ()
 
 
 class LossConfig(ComponentConfig):
-    """Base of the configs of losses: ``build(config, *, modalities, latent_dim)``."""
+    """Base of the configs of losses: ``build(config, *, modalities, latent_dim, private_dims)``."""
 
     __slots__ = ()
 

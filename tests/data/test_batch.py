@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from mvcore.data.batch import Batch
 from mvcore.errors import DataError
-from torch import Tensor
 
 NAN = float("nan")
 HAS_B = torch.tensor([False, True, True, False])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
 
@@ -199,8 +200,9 @@ def test_batches_hold_every_row_once(data: MultimodalDataset) -> None:
     assert in_order == [[0, 1, 2, 3], [4, 5]]
     shuffled = [b.x["a"][:, 0].tolist() for b in data.batches(4, generator=torch.Generator().manual_seed(1))]
     assert [len(s) for s in shuffled] == [4, 2]
-    assert sorted(sum(shuffled, [])) == [0, 1, 2, 3, 4, 5]
-    assert sum(shuffled, []) != [0, 1, 2, 3, 4, 5]
+    flat = [value for values in shuffled for value in values]
+    assert sorted(flat) == [0, 1, 2, 3, 4, 5]
+    assert flat != [0, 1, 2, 3, 4, 5]
 
 
 def test_an_unknown_modality_is_named(data: MultimodalDataset) -> None:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.missing import mcar
 from mvcore.errors import DataError

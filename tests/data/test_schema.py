@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import DataError
 

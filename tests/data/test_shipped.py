@@ -5,10 +5,11 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-import mvcore
 import numpy as np
 import pytest
 import torch
+
+import mvcore
 
 
 def raw(name: str) -> dict[str, np.ndarray[Any, Any]]:

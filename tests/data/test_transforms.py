@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from mvcore.data.transforms import Affine, InputTransform
 from mvcore.errors import NotFittedError
-from torch import Tensor
 
 Block = tuple[Tensor, Tensor | None]
 

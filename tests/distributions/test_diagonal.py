@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal, full
 from torch.distributions import Laplace, Normal, kl_divergence
+
+from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal, full
 
 FAMILIES = pytest.mark.parametrize(
     ("family", "reference"), [(DiagonalNormal, Normal), (DiagonalLaplace, Laplace)], ids=["normal", "laplace"]

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch import distributions as td
+
 from mvcore.data.transforms import Affine
 from mvcore.distributions.likelihoods import (
     BernoulliLikelihood,
@@ -21,8 +24,6 @@ from mvcore.distributions.likelihoods import (
     Observation,
     Rescaled,
 )
-from torch import Tensor, nn
-from torch import distributions as td
 
 K, N = 3, 5
 SHAPES = pytest.mark.parametrize("shape", [(4,), (2, 3), (3, 2, 2)])

@@ -7,12 +7,13 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor
+from torch.distributions import Categorical, Independent, Laplace, MixtureSameFamily, Normal
+
 from mvcore.distributions import mixture
 from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal
 from mvcore.distributions.latents import How, Latents
 from mvcore.distributions.mixture import Mixture, share_equally
-from torch import Tensor
-from torch.distributions import Categorical, Independent, Laplace, MixtureSameFamily, Normal
 
 C, B, D = 3, 4, 2
 #: Row 0 has all components, row 1 the first two, row 2 the last alone, row 3 the outer two.

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
 from mvcore.data.batch import Batch
 from mvcore.losses.base import LossOutput, warmed
 from mvcore.losses.elbo import ELBO
@@ -15,7 +17,6 @@ from mvcore.models.multimodal import MultimodalVAE
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import fixed_noise, sigma_points
-from torch import Tensor
 
 Compose = Callable[..., MultimodalVAE]
 D = 2

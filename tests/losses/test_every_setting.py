@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import mvcore
 import pytest
 import torch
+from torch import nn
+
+import mvcore
 from mvcore.data.schema import Schema
 from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
 from mvcore.losses.elbo import ELBO
@@ -18,7 +20,6 @@ from mvcore.nn.mlp import MLPDecoder, MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
-from torch import nn
 
 POSTERIORS: dict[str, dict[str, Any]] = {
     "product observed": {"subsets": "observed", "prior_expert": "every"},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.distributions.latents import Latents
@@ -19,7 +22,6 @@ from mvcore.posteriors.product import ProductOfExperts
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import fixed_noise
-from torch import Tensor, nn
 
 Compose = Callable[..., MultimodalVAE]
 BOUNDS = pytest.mark.parametrize("kind", ["looser", "tight"])
@@ -94,7 +96,7 @@ def test_more_draws_never_loosen_the_bound(kind: Bound, world: LinearGaussian, b
     for K in (1, 2, 4, 8):  # the same eight draws, in groups of K: Jensen's inequality holds for each
         groups = [bound(log_w[k : k + K], drawn, kind) for k in range(0, 8, K)]
         values.append(torch.stack(groups).mean(0))
-    for smaller, larger in zip(values, values[1:], strict=False):
+    for smaller, larger in itertools.pairwise(values):
         assert (larger >= smaller - 1e-12).all()
     assert (values[-1] > values[0] + 1e-3).all()
     assert (bound(log_w, drawn, "tight") >= bound(log_w, drawn, "looser") - 1e-12).all()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import mvcore
 import numpy as np
 import pytest
 import torch
+
+import mvcore
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.models.base import Model

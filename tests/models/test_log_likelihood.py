@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
+
 from mvcore.data.batch import Batch
 from mvcore.losses.elbo import ELBO
 from mvcore.models import estimators
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
-from torch import Tensor
 
 Compose = Callable[..., MultimodalVAE]
 MIXTURES = pytest.mark.parametrize("subsets", ["observed", "each", "all"])
@@ -48,7 +49,7 @@ def test_the_estimate_is_unbiased_for_unequal_experts_and_any_pattern(
     error = ratio.std(1) / math.sqrt(n)
     assert ((ratio.mean(1) - 1).abs() < 5 * error + 1e-9).all()
     if subsets != "observed":
-        assert (error[2] > 1e-3) and error[-1] > 1e-3  # there is noise to be unbiased in
+        assert error[-1] > 1e-3  # there is noise to be unbiased in
 
 
 @MIXTURES

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import mvcore
 import numpy as np
 import pytest
 import torch
+
+import mvcore
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import Schema
@@ -80,7 +81,10 @@ def test_a_hand_built_model_trains_but_is_not_saved(tmp_path: Any) -> None:
             {"private_dims": {"a": 2}, **changed("decoders", "a", parts()["decoders"]["a"])},
             r"encoder of 'a' must give private_loc of shape \('n', 2\); .* gave None",
         ),
-        ({"prior": StandardPrior(D, family="laplace")}, "prior is DiagonalLaplace, the posterior's experts are DiagonalNormal"),
+        (
+            {"prior": StandardPrior(D, family="laplace")},
+            "prior is DiagonalLaplace, the posterior's experts are DiagonalNormal",
+        ),
         (
             {"posterior": ProductOfExperts(("a", "b"), subsets="each", family="laplace")},
             "prior is DiagonalNormal, the posterior's experts are DiagonalLaplace",
@@ -113,9 +117,7 @@ def test_an_unknown_modality_in_a_batch_is_named() -> None:
     batch = Batch.from_dense({"a": torch.randn(5, 4), "z": torch.randn(5, 2)})
     model = build()
     for ask in (model, model.embed, model.log_likelihood, model.impute):
-        with pytest.raises(
-            DataError, match="the batch has the modality 'z'|batch has the modality 'z', the model has a, b"
-        ):
+        with pytest.raises(DataError, match="batch has the modality 'z', the model has a, b"):
             ask(batch)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import mvcore
 import pytest
 import torch
+from torch import nn
+
+import mvcore
 from mvcore.data.schema import Schema
 from mvcore.errors import ConfigError
 from mvcore.nn.conv import ConvDecoder, ConvEncoder, pyramid
 from mvcore.nn.mlp import MLPDecoder, MLPEncoder
-from torch import nn
 
 D, P = 3, 2
 IMAGES = [(1, 8, 8), (3, 28, 28), (2, 9, 13), (3, 32, 32)]

@@ -1,4 +1,4 @@
-"""Joint posteriors: the product on the linear-Gaussian reference, the subsets' weights, and the contract of ``fuse``."""
+"""Joint posteriors: the product on the linear-Gaussian reference, the subsets' weights, the contract of ``fuse``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, final
 
 import pytest
 import torch
+from torch import Tensor
+
 from mvcore.data.batch import Batch
 from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal
 from mvcore.distributions.mixture import Mixture
@@ -17,7 +19,6 @@ from mvcore.posteriors.base import Encoded, Family, JointPosterior, PriorExpert,
 from mvcore.posteriors.product import ProductOfExperts
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
-from torch import Tensor
 
 NAMES = ("a", "b", "c")
 SIZES = {"a": 4, "b": 5, "c": 3}
