@@ -197,7 +197,7 @@ class IWAEConfig(LossConfig):
 
 @frozen(kw_only=True)
 class DReGConfig(IWAEConfig):
-    """The importance-weighted bound with the doubly reparametrised gradient; biased for mixtures, but for ``looser`` at K = 1."""
+    """The importance-weighted bound with the doubly reparametrised gradient; for mixtures it has a bias."""
 
 
 @frozen(kw_only=True)

@@ -115,3 +115,10 @@ def test_a_data_set_and_its_schema_make_the_same_model() -> None:
     one, other = mvcore.create("multimodal", data), mvcore.create("mvcore:multimodal", data.schema)
     assert one.config == other.config
     assert one.schema == data.schema
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical", "negative_binomial"])
+def test_values_that_cannot_be_rescaled_refuse_a_target_scale(likelihood: str) -> None:
+    schema = mvcore.Schema.from_shapes({"a": (3,)})
+    with pytest.raises(ConfigError, match="target must be 'none'"):
+        mvcore.create("multimodal", schema, modalities={"a": {"likelihood": likelihood, "target": "standardize"}})
