@@ -15,7 +15,8 @@ from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.diagonal import DiagonalNormal, full
 from mvcore.distributions.latents import Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder, Observation
+from mvcore.distributions.likelihoods import LikelihoodDecoder
+from mvcore.distributions.observations import Observation
 from mvcore.losses.base import LossOutput, warmed
 from mvcore.models.base import Encodings, Model
 from mvcore.models.estimators import BLOCK
