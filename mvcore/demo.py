@@ -41,7 +41,7 @@ def digits(out: Path) -> None:
     show_patterns(train, out / "mfeat_patterns.png")
     torch.manual_seed(0)
     model = mvcore.create("mopoe", train, latent_dim=20)
-    run = mvcore.fit(model, train, epochs=40)
+    run = mvcore.fit(model, train, epochs=30)
     save(figures.history(run.history), out / "mfeat_training.png")
     results = imputation(model, train, test)
     scores: dict[str, float] = {
@@ -66,7 +66,7 @@ def tumours(out: Path) -> None:
     train, test = data.split(0.75, seed=0)
     torch.manual_seed(0)
     model = mvcore.create("mopoe", train, latent_dim=10)
-    run = mvcore.fit(model, train, epochs=150, batch_size=16)
+    run = mvcore.fit(model, train, epochs=100, batch_size=16)
     save(figures.history(run.history), out / "miniacc_training.png")
     results = imputation(model, train, test)
     show_results(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, final
 
 import torch
@@ -21,7 +22,7 @@ BOUND = 5.0
 
 @final
 class ConditionalFlow(nn.Module):
-    r"""The posterior :math:`q_m(z \mid x_m)`: :math:`z = \mu + \sigma u`, where :math:`f(u; \mu, \log\sigma)` is normal.
+    r"""The posterior :math:`q_m(z \mid x_m)`: :math:`z = \mu + \sigma u` with a normal :math:`f(u; \mu, \log\sigma)`.
 
     f composes masked affine transforms :math:`u_i \mapsto e^{a_i} u_i + b_i`, whose a and b depend on the dimensions
     before i, every second one in reversed order. It starts as the identity, so the posterior starts as the encoder's
@@ -100,18 +101,23 @@ class FlowDensity:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats ``(K, n)`` of ``z (K, n, D)``."""
-        u, log_q = (z - self.base.loc) / self.base.scale, -self.base.log_scale.sum(-1)
+        u, log_q = (z - self.base.loc) / self.base.scale, self._constant
         with torch.autocast(z.device.type, enabled=False):
             for transform in self.transforms:
                 u, log_det = transform(u)
                 log_q = log_q + log_det
-        return log_q - 0.5 * u.square().sum(-1) - 0.5 * math.log(2 * math.pi) * u.shape[-1]
+        return torch.add(log_q, (u * u).sum(-1), alpha=-0.5)
+
+    @cached_property
+    def _constant(self) -> Tensor:
+        """What the density of z has besides the noise's squares and the transforms' determinants ``(n,)``."""
+        return -self.base.log_scale.sum(-1) - 0.5 * math.log(2 * math.pi) * self.base.loc.shape[-1]
 
 
 @final
 @dataclass(frozen=True)
 class MaskedAffine:
-    """One transform, bound to the context of n rows, so that a pass repeats nothing that depends on the context alone."""
+    """One transform, bound to the context of n rows: a pass repeats nothing that depends on the context alone."""
 
     offset: Tensor
     """What the context adds to the first layer ``(n, H)``, its bias included."""
@@ -149,7 +155,7 @@ class MaskedAffine:
         for weight, bias in zip(self.weights[1:], self.biases, strict=True):
             h = F.linear(F.relu(h), weight, bias)
         a, b = h.chunk(2, -1)
-        return BOUND * torch.tanh(a / BOUND), b
+        return a.clamp(-BOUND, BOUND), b
 
 
 def _network(order: Tensor, hidden: Sequence[int]) -> MaskedMLP:

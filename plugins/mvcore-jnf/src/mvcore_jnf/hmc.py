@@ -27,8 +27,8 @@ class Chains:
     acceptance: Tensor
     """Mean acceptance probability of each row ``(R,)`` over the steps after the adaptation; NaN if there are none."""
     divergent: Tensor
-    """Share of each row's trajectories ``(R,)``, over all steps, that rose by 1000 nats or were not finite; they are
-    rejected."""
+    """Share of each row's trajectories ``(R,)`` over the same steps that rose by 1000 nats, were not finite or ended
+    outside the target's support; they are rejected."""
     step_size: Tensor
     """Adapted step size of each row ``(R,)``, in units of ``scale``."""
 
@@ -63,15 +63,16 @@ def sample(
     for step in range(1, total + 1):
         size = adaptation.current if step <= settings.adapt else adaptation.average
         state, probability, diverged = _step(log_density, state, size, scale, settings.leapfrog)
-        divergent.append(diverged.to(scale).mean(0))
         if step <= settings.adapt:
             adaptation.update(probability.mean(0))
         else:
             accepted.append(probability.mean(0))
+            divergent.append(diverged.to(scale).mean(0))
         if step >= settings.steps and (step - settings.steps) % settings.thin == 0:
             draws.append(state.z)
-    rate = torch.stack(accepted).mean(0) if accepted else scale.new_full(scale.shape[:1], torch.nan)
-    return Chains(torch.cat(draws)[:K], rate, torch.stack(divergent).mean(0), adaptation.average)
+    unknown = scale.new_full((1, len(scale)), torch.nan)
+    rates = [torch.cat([r[None] for r in part] or [unknown]).mean(0) for part in (accepted, divergent)]
+    return Chains(torch.cat(draws)[:K], rates[0], rates[1], adaptation.average)
 
 
 def _step(
@@ -80,7 +81,11 @@ def _step(
     """The next state, the acceptance probability ``(C, R)`` and which trajectories diverged ``(C, R)``."""
     C, R, D = state.z.shape
     noise = DiagonalNormal.unit(R, D + 2, like=state.z).noise(torch.Size((C, R, D + 2)))
-    momentum, chance, jitter = noise[..., :D], torch.special.log_ndtr(noise[..., D]), torch.special.ndtr(noise[..., D:-1])
+    momentum, chance, jitter = (
+        noise[..., :D],
+        torch.special.log_ndtr(noise[..., D]),
+        torch.special.ndtr(noise[..., D + 1 :]),
+    )
     # steps of 0.8 to 1.2 times the size: trajectories of one length may come back to where they started
     lengths = size[None, :, None] * (0.8 + 0.4 * jitter) * scale
     new, end = state, momentum + 0.5 * lengths * state.gradient

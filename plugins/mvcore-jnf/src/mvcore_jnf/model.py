@@ -17,7 +17,7 @@ from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.distributions.diagonal import DiagonalNormal
 from mvcore.distributions.latents import Latents
-from mvcore.distributions.likelihoods import Observation
+from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput, warmed
 from mvcore.models import estimators
@@ -41,7 +41,9 @@ class JNF(Model):
     the stage ``flows`` then :math:`-\sum_m E_{q(z|X)} \log q_m(z|x_m)`, joint encoder and decoders frozen. In both, a
     row that has O, but not all, takes, in place of the paper, which has no such rows,
 
-    .. math:: \frac{1}{|O|} \sum_{m \in O} -E_{q_m}\Big[\sum_{n \in O} r_n \log p(x_n|z) + \beta \log\frac{p(z)}{q_m(z|x_m)}\Big],
+    .. math::
+        \frac{1}{|O|} \sum_{m \in O} -E_{q_m}\Big[\sum_{n \in O} r_n \log p(x_n|z)
+        + \beta \log\frac{p(z)}{q_m(z|x_m)}\Big],
 
     the mean of \|O\| negative bounds of :math:`\log p(x_O)` (for β = r = 1).
 
@@ -70,9 +72,7 @@ class JNF(Model):
         flows: Mapping[str, ConditionalFlow],
         config: JNFConfig,
     ) -> None:
-        super().__init__(
-            schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, config=config
-        )
+        super().__init__(schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, config=config)
         self.joint_encoder, self.flows = joint_encoder, nn.ModuleDict({m: flows[m] for m in schema.names})
         self.latent_prior = StandardPrior(config.latent_dim)
         self.weights = dict(parts.weights)
@@ -183,9 +183,8 @@ class JNF(Model):
     def _flows_loss(self, batch: Batch) -> LossOutput:
         whole = batch.observed.all(1)
         encodings = self.encode_modalities(batch)
-        q, flows = encodings.joint, encodings.experts
-        z = q.rsample(self.config.samples)
-        draws, rows = [], {}
+        z, flows = encodings.joint.rsample(self.config.samples), encodings.experts
+        rows = {}
         for m in batch.names:
             complete, index = _positions(batch, m, whole)
             fit = -flows[m].take(index).log_prob(z).mean(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,10 @@ class Density(Protocol):
 
     def take(self, index: Tensor) -> Density:
         """The densities of some rows."""
+        ...
+
+    def detach(self) -> Density:
+        """The same densities, cut from the graph."""
         ...
 
     def rsample(self, K: int) -> Tensor:
@@ -169,8 +174,9 @@ class SubsetPosterior:
 
     A row with all modalities has the joint encoder's normal, one with a single modality that modality's flow, one
     with nothing the prior. A row with any other S has :math:`\prod_{m \in S} q_m(z) / p(z)^{|S| - 1}`, known up to a
-    constant, which Hamiltonian Monte Carlo draws from. **Where flows are wider than the prior that may be no density
-    at all**: its integral can be infinite, and chains that get there drift away. Such draws show as a large norm.
+    constant, which Hamiltonian Monte Carlo draws from. **Where flows are wider than the prior that is no density at
+    all**: it grows without bound. It is therefore cut off at a norm of √D + ``settings.reach``; the draws of a row
+    whose flows are that wide, as in a model that is hardly trained, pile up there, which ``chains.divergent`` shows.
 
     Args:
         mixture: Each row's densities: one of the joint, a flow, the prior; or the flows of S.
@@ -202,7 +208,9 @@ class SubsetPosterior:
         part = self.mixture.select(self.rows)
         chains = torch.arange(min(K, self.settings.chains))
         start = part.choose(part.nth(chains[:, None] % part.counts)).detach()
-        return sample(_Product(part), start, _scale(part), K, self.settings)
+        radius = math.sqrt(start.shape[-1]) + self.settings.reach
+        start = start * (radius / start.norm(dim=-1, keepdim=True)).clamp(max=1)
+        return sample(_Product(part, radius), start, _scale(part), K, self.settings)
 
     def log_prob(self, latents: Latents) -> Tensor:
         """Log-density in nats ``(K, N)``.
@@ -242,23 +250,24 @@ class SubsetPosterior:
 
 
 class _Product:
-    """The unnormalised log-density ``Σ_m log q_m(z) − (|S| − 1) log p(z)`` of rows, their encoders run already."""
+    """``Σ_m log q_m(z) − (|S| − 1) log p(z)`` up to a constant, −inf outside a ball; the encoders have run already."""
 
-    def __init__(self, mixture: RowMixture) -> None:
-        device = mixture.like.device
+    def __init__(self, mixture: RowMixture, radius: float) -> None:
+        device, self.square = mixture.like.device, radius**2 * (1 + 1e-5)
         self.excess = 0.5 * (mixture.counts - 1).to(mixture.like)
         self.parts = [
-            (c.density, None if len(c.rows) == mixture.size else c.rows.to(device)) for c in mixture.components
+            (c.density.detach(), None if len(c.rows) == mixture.size else c.rows.to(device)) for c in mixture.components
         ]
 
     def __call__(self, z: Tensor) -> Tensor:
-        total = self.excess * z.square().sum(-1)
+        square = (z * z).sum(-1)
+        total = self.excess * square
         for density, rows in self.parts:
             if rows is None:
                 total = total + density.log_prob(z)
             else:
                 total = total.index_add(1, rows, density.log_prob(z.index_select(1, rows)))
-        return total
+        return total.masked_fill(square > self.square, -torch.inf)
 
 
 def _scale(mixture: RowMixture) -> Tensor:
