@@ -1,4 +1,3 @@
-# ruff: noqa: D103, T201
 """What the partial-data rule of JNF gains on mfeat, over training on the complete rows alone.
 
 ``python partial_gain.py [partial | complete | complete-steps]``: 30 % of the views are missing; ``complete`` has as
