@@ -1,0 +1,76 @@
+"""The core's own components: their configs and specs, registered as any plugin's are. Imports no torch."""
+
+from mvcore.components.datasets import MfeatConfig, MiniACCConfig, mfeat, miniacc
+from mvcore.components.latents import (
+    PriorSamplerConfig,
+    ProductConfig,
+    StandardPriorConfig,
+    prior_sampler,
+    product,
+    standard_prior,
+)
+from mvcore.components.likelihoods import (
+    BernoulliConfig,
+    CategoricalConfig,
+    LaplaceConfig,
+    NegativeBinomialConfig,
+    NormalConfig,
+    bernoulli,
+    categorical,
+    laplace,
+    negative_binomial,
+    normal,
+)
+from mvcore.components.losses import DReGConfig, ELBOConfig, IWAEConfig, dreg, elbo, iwae
+from mvcore.components.models import ModalityConfig, MultimodalVAEConfig, PartsConfig, multimodal
+from mvcore.components.networks import (
+    ConvDecoderConfig,
+    ConvEncoderConfig,
+    MLPDecoderConfig,
+    MLPEncoderConfig,
+    conv_decoder,
+    conv_encoder,
+    mlp_decoder,
+    mlp_encoder,
+)
+
+__all__ = [
+    "BernoulliConfig",
+    "CategoricalConfig",
+    "ConvDecoderConfig",
+    "ConvEncoderConfig",
+    "DReGConfig",
+    "ELBOConfig",
+    "IWAEConfig",
+    "LaplaceConfig",
+    "MLPDecoderConfig",
+    "MLPEncoderConfig",
+    "MfeatConfig",
+    "MiniACCConfig",
+    "ModalityConfig",
+    "MultimodalVAEConfig",
+    "NegativeBinomialConfig",
+    "NormalConfig",
+    "PartsConfig",
+    "PriorSamplerConfig",
+    "ProductConfig",
+    "StandardPriorConfig",
+    "bernoulli",
+    "categorical",
+    "conv_decoder",
+    "conv_encoder",
+    "dreg",
+    "elbo",
+    "iwae",
+    "laplace",
+    "mfeat",
+    "miniacc",
+    "mlp_decoder",
+    "mlp_encoder",
+    "multimodal",
+    "negative_binomial",
+    "normal",
+    "prior_sampler",
+    "product",
+    "standard_prior",
+]

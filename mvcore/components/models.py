@@ -1,0 +1,153 @@
+"""Configs of models: the parts of each modality, and the composed model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from attrs import Attribute, evolve, field, frozen
+
+from mvcore.components.base import not_negative, positive, spec
+from mvcore.components.latents import ProductConfig, StandardPriorConfig
+from mvcore.components.likelihoods import (
+    BernoulliConfig,
+    CategoricalConfig,
+    LaplaceConfig,
+    NegativeBinomialConfig,
+    NormalConfig,
+)
+from mvcore.components.losses import ELBOConfig
+from mvcore.components.networks import ConvDecoderConfig, ConvEncoderConfig, MLPDecoderConfig, MLPEncoderConfig
+from mvcore.data.schema import ModalitySpec, Schema
+from mvcore.errors import ConfigError
+from mvcore.plugins.spec import (
+    DecoderConfig,
+    EncoderConfig,
+    LikelihoodConfig,
+    LossConfig,
+    ModelConfig,
+    PosteriorConfig,
+    PriorConfig,
+)
+
+
+@frozen(kw_only=True)
+class ModalityConfig:
+    """The parts of a model that belong to one modality."""
+
+    encoder: EncoderConfig
+    """The encoder's network."""
+    decoder: DecoderConfig
+    """The decoder's network."""
+    likelihood: LikelihoodConfig
+    """The likelihood of an observation given the latents."""
+    input: Literal["none", "standardize", "minmax", "log1p", "log1p_standardize"] = "none"
+    """Transform before the encoder, fitted on training rows."""
+    target: Literal["none", "standardize", "minmax"] = field(default="none")
+    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units."""
+    weight: float | Literal["dimension"] = field(default=1.0)
+    """Weight of the log-likelihood in the loss; ``dimension``: largest size of all modalities / the modality's size."""
+
+    @target.validator
+    def _check_target(self, attribute: Attribute[Any], value: Any) -> None:
+        if value != "none" and isinstance(
+            self.likelihood, BernoulliConfig | CategoricalConfig | NegativeBinomialConfig
+        ):
+            raise ValueError(f"target must be 'none' for 0/1 values, categories and counts, got {value!r}")
+
+    @weight.validator
+    def _check_weight(self, attribute: Attribute[Any], value: Any) -> None:
+        if value != "dimension":
+            positive(self, attribute, value)
+
+    @classmethod
+    def default(cls, modality: ModalitySpec) -> ModalityConfig:
+        """The parts that fit a modality's shape and likelihood."""
+        image = len(modality.shape) == 3 and min(modality.shape[1:]) >= 8
+        real = modality.likelihood in ("normal", "laplace") and len(modality.shape) == 1
+        likelihood = _LIKELIHOODS.get(modality.likelihood)
+        if likelihood is None:
+            known = ", ".join(_LIKELIHOODS)
+            raise ConfigError(
+                [f"{modality.name}: no default for the likelihood {modality.likelihood!r} (known: {known})"]
+            )
+        return cls(
+            encoder=ConvEncoderConfig() if image else MLPEncoderConfig(),
+            decoder=ConvDecoderConfig() if image else MLPDecoderConfig(),
+            likelihood=likelihood(),
+            input="log1p_standardize" if likelihood is NegativeBinomialConfig else "standardize" if real else "none",
+            target="standardize" if real else "none",
+        )
+
+
+_LIKELIHOODS: Mapping[str, type[LikelihoodConfig]] = {
+    "normal": NormalConfig,
+    "laplace": LaplaceConfig,
+    "bernoulli": BernoulliConfig,
+    "categorical": CategoricalConfig,
+    "negative_binomial": NegativeBinomialConfig,
+}
+
+
+@frozen(kw_only=True)
+class PartsConfig(ModelConfig):
+    """What every shipped model's config has: the modalities' parts and the size of the latents."""
+
+    modalities: Mapping[str, ModalityConfig] = field(factory=dict)
+    """The parts of each modality; those left out get defaults that fit their shape and likelihood."""
+    latent_dim: int = field(default=20, validator=positive)
+    """Dimensions D of the shared latent."""
+
+    def complete(self, schema: Schema) -> Any:
+        """This config with every modality of the schema.
+
+        Raises:
+            ConfigError: If it names a modality that the schema does not have.
+        """
+        if unknown := [m for m in self.modalities if m not in schema.names]:
+            raise ConfigError(
+                [f"modalities.{m}: unknown modality (the data has {', '.join(schema.names)})" for m in unknown]
+            )
+        given = self.modalities
+        parts = {m.name: given[m.name] if m.name in given else ModalityConfig.default(m) for m in schema}
+        return evolve(self, modalities=parts)
+
+
+@frozen(kw_only=True)
+class MultimodalVAEConfig(PartsConfig):
+    """A multimodal VAE composed of any posterior, prior and loss."""
+
+    private_dim: int | Mapping[str, int] = field(default=0)
+    """Dimensions of the private latents: one number for all modalities, or one for each named."""
+    posterior: PosteriorConfig = field(factory=ProductConfig)
+    """The joint posterior."""
+    prior: PriorConfig = field(factory=StandardPriorConfig)
+    """The prior of the shared and the private latents."""
+    loss: LossConfig = field(factory=ELBOConfig)
+    """The training objective."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuses a loss that can't train the posterior."""
+        if reason := self.loss.refuses(self.posterior):
+            raise ValueError(reason)
+
+    @private_dim.validator
+    def _check_private(self, attribute: Attribute[Any], value: Any) -> None:
+        for size in [value] if isinstance(value, int) else value.values():
+            not_negative(self, attribute, size)
+
+    def private_dims(self, schema: Schema) -> dict[str, int]:
+        """Dimensions of each modality's private latent."""
+        if isinstance(self.private_dim, int):
+            return dict.fromkeys(schema.names, self.private_dim)
+        if unknown := set(self.private_dim) - set(schema.names):
+            raise ConfigError([f"private_dim: unknown modality {m!r}" for m in sorted(unknown)])
+        return {m: self.private_dim.get(m, 0) for m in schema.names}
+
+
+multimodal = spec(
+    MultimodalVAEConfig,
+    "multimodal",
+    "Multimodal VAE composed of any posterior, prior and loss",
+    partial="Each row trains the bound of what it has; absent modalities cost nothing.",
+)

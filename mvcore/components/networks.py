@@ -1,0 +1,62 @@
+"""Configs and specs of the core's encoders and decoders."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import field, frozen
+
+from mvcore.components.base import all_positive, share, spec
+from mvcore.plugins.spec import DecoderConfig, EncoderConfig
+
+Activation = Literal["relu", "gelu", "silu", "tanh", "leaky_relu"]
+
+
+@frozen(kw_only=True)
+class MLPEncoderConfig(EncoderConfig):
+    """A fully connected encoder."""
+
+    hidden: tuple[int, ...] = field(default=(512, 512), validator=all_positive)
+    """Widths of the hidden layers."""
+    activation: Activation = "relu"
+    """Activation after each hidden layer."""
+    layer_norm: bool = False
+    """Whether each hidden layer is normalised before its activation."""
+    dropout: float = field(default=0.0, validator=share)
+    """Share of the hidden units dropped in training."""
+
+
+@frozen(kw_only=True)
+class MLPDecoderConfig(DecoderConfig):
+    """A fully connected decoder."""
+
+    hidden: tuple[int, ...] = field(default=(512,), validator=all_positive)
+    """Widths of the hidden layers."""
+    activation: Activation = "relu"
+    """Activation after each hidden layer."""
+    layer_norm: bool = False
+    """Whether each hidden layer is normalised before its activation."""
+    dropout: float = field(default=0.0, validator=share)
+    """Share of the hidden units dropped in training."""
+
+
+@frozen(kw_only=True)
+class ConvEncoderConfig(EncoderConfig):
+    """Convolutions of kernel 4 and stride 2, for images of any size from 8 × 8."""
+
+    channels: tuple[int, ...] = field(default=(32, 64, 128), validator=all_positive)
+    """Channels after each halving of the image."""
+
+
+@frozen(kw_only=True)
+class ConvDecoderConfig(DecoderConfig):
+    """Transposed convolutions of kernel 4 and stride 2, for images of any size from 8 × 8."""
+
+    channels: tuple[int, ...] = field(default=(32, 64, 128), validator=all_positive)
+    """Channels before each doubling of the image, from the last."""
+
+
+mlp_encoder = spec(MLPEncoderConfig, "mlp_encoder", "Fully connected encoder")
+mlp_decoder = spec(MLPDecoderConfig, "mlp_decoder", "Fully connected decoder")
+conv_encoder = spec(ConvEncoderConfig, "conv_encoder", "Convolutional encoder for images")
+conv_decoder = spec(ConvDecoderConfig, "conv_decoder", "Convolutional decoder for images")
