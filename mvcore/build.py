@@ -1,4 +1,4 @@
-"""Builders of the core's components: configs to modules. ``components.py`` names them; plugins may call them."""
+"""Builders of the core's components: configs to modules. ``components`` names them; plugins may call them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def share(instance: Any, attribute: Attribute[Any], value: Any) -> None:
 
 
 def spec(config: type[Any], build: str, summary: str, paper: str | None = None, partial: str = "") -> ComponentSpec:
-    """The spec of a core component whose builder stands in ``mvcore.build``, of a data set in ``mvcore.data.shipped``."""
+    """The spec of a core component; its builder stands in ``mvcore.build``, a data set's in ``mvcore.data.shipped``."""
     module = "data.shipped" if issubclass(config, DatasetConfig) else "build"
     return ComponentSpec(
         api=1, config=config, build=f"mvcore.{module}:{build}", summary=summary, paper=paper, partial_data=partial
