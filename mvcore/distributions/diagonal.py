@@ -119,7 +119,7 @@ class DiagonalNormal(Diagonal):
     @cached_property
     def loc(self) -> Tensor:
         """The mean ``(..., D)``."""
-        return self.parameters[1] / self._precision if self._is_natural else self.parameters[0]
+        return self.parameters[1] * self._variance if self._is_natural else self.parameters[0]  # a quotient's gradient is dear
 
     @cached_property
     def log_scale(self) -> Tensor:
@@ -162,7 +162,7 @@ class DiagonalNormal(Diagonal):
         precision = self.parameters[0]
         return precision.where(precision > 0, 1)
 
-    @property
+    @cached_property
     def _variance(self) -> Tensor:
         return self._precision.reciprocal() if self._is_natural else self.scale.square()
 
