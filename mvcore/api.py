@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from mvcore.config import edit
 from mvcore.data.schema import Schema
 from mvcore.plugins.registry import Registry
@@ -21,8 +23,8 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
         name: Name of an installed model, ``mopoe`` or ``mvcore-mopoe:mopoe``; ``mvcore plugins`` lists them.
         data: A data set, or its schema.
         **fields: Fields of the model's config, checked strictly; the others keep the paper's defaults. A field of a
-            part goes by its path: ``**{"loss.beta": 2.5}``. In ``modalities`` only what differs needs to be said:
-            ``modalities={"image": {"likelihood": "laplace"}}``.
+            part goes in a table, ``loss={"beta": 2.5}``, or by its path, ``**{"loss.beta": 2.5}``. A table changes what
+            it names, ``modalities={"image": {"likelihood": "laplace"}}``; one with ``use`` is a component anew.
 
     Returns:
         The model, its weights drawn from torch's global generator.
@@ -41,7 +43,7 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
     schema = data if isinstance(data, Schema) else data.schema
     spec = registry.spec("model", name)
     config = spec.config().complete(schema)  # type: ignore[attr-defined]
-    model: Model = spec.builder()(edit(config, _flat(fields), registry), schema)
+    model: Model = spec.builder()(edit(config, _flat(fields, config), registry), schema)
     return model
 
 
@@ -58,16 +60,15 @@ def dataset(name: str, **fields: Any) -> MultimodalDataset:
     return data
 
 
-def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of single modalities as paths, so that they change the defaults instead of replacing them."""
+def _flat(fields: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Tables that name no component as paths, so that they change what the config has instead of replacing it."""
     flat: dict[str, Any] = {}
     for name, value in fields.items():
-        if name == "modalities" and isinstance(value, Mapping):
-            for modality, parts in value.items():
-                if isinstance(parts, Mapping):
-                    flat |= {f"modalities.{modality}.{part}": v for part, v in parts.items()}
-                else:
-                    flat[f"modalities.{modality}"] = parts
+        # an entry that a mapping of tables lacks is taken for one, and refused by its path
+        current = next(iter(config.values()), None) if isinstance(config, Mapping) else getattr(config, name, None)
+        parts = list(current.values()) if isinstance(current, Mapping) else [current]
+        if any(attrs.has(type(part)) for part in parts) and isinstance(value, Mapping) and "use" not in value:
+            flat |= {f"{name}.{path}": part for path, part in _flat(value, current).items()}
         else:
             flat[name] = value
     return flat

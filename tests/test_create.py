@@ -122,3 +122,16 @@ def test_values_that_cannot_be_rescaled_refuse_a_target_scale(likelihood: str) -
     schema = mvcore.Schema.from_shapes({"a": (3,)})
     with pytest.raises(ConfigError, match="target must be 'none'"):
         mvcore.create("multimodal", schema, modalities={"a": {"likelihood": likelihood, "target": "standardize"}})
+
+
+def test_a_table_changes_a_part_and_one_with_use_replaces_it():
+    data = Schema.from_shapes({"a": (3,), "b": (2,)})
+    changed = mvcore.create(
+        "multimodal", data, loss={"beta": 2.5}, modalities={"a": {"encoder": {"hidden": [7]}}}
+    ).config
+    assert (changed.loss.beta, changed.loss.kl) == (2.5, "convex")
+    assert (changed.modalities["a"].encoder.hidden, changed.modalities["b"].encoder.hidden) == ((7,), (512, 512))
+    replaced = mvcore.create("multimodal", data, loss={"use": "iwae", "samples": 3}).config
+    assert replaced.loss == IWAEConfig(samples=3)
+    with pytest.raises(ConfigError, match="betta: unknown key, did you mean 'beta'"):
+        mvcore.create("multimodal", data, loss={"betta": 1.0})

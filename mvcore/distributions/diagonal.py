@@ -119,7 +119,9 @@ class DiagonalNormal(Diagonal):
     @cached_property
     def loc(self) -> Tensor:
         """The mean ``(..., D)``."""
-        return self.parameters[1] * self._variance if self._is_natural else self.parameters[0]  # a quotient's gradient is dear
+        return (
+            self.parameters[1] * self._variance if self._is_natural else self.parameters[0]
+        )  # a quotient's gradient is dear
 
     @cached_property
     def log_scale(self) -> Tensor:
