@@ -129,6 +129,19 @@ class ModelFileError(MvcoreError, ValueError):
         self.path = path
 
 
+class CheckpointError(MvcoreError, ValueError):
+    """A checkpoint that cannot be read, or is of another training.
+
+    Args:
+        message: What is wrong, what was expected, what to do.
+        path: The file or folder it was found in.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class NotFittedError(MvcoreError, RuntimeError):
     """Something was used before it was fitted.
 

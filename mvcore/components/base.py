@@ -10,8 +10,8 @@ from mvcore.plugins.spec import ComponentSpec, DatasetConfig
 
 
 def positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Refuses a value that is not above 0."""
-    if not value > 0:
+    """Refuses a value that is not above 0; None is left alone."""
+    if value is not None and not value > 0:
         raise ValueError(f"{attribute.name} must be greater than 0, got {value!r}")
 
 

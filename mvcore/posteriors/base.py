@@ -86,6 +86,11 @@ class JointPosterior(nn.Module, ABC):
 
     def forward(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Diagonal) -> Mixture:
         """The posterior of each row of a batch, or view, from the encoded observations of its modalities."""
+        # sums of precisions in half precision would be another posterior
+        with torch.autocast(batch.device.type, enabled=False):
+            return self._mixture(encoded, batch, prior)
+
+    def _mixture(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Diagonal) -> Mixture:
         subsets, exists = self._components(batch)
         with_prior = bool(subsets[:, -1].any()) or not batch.names
         subsets = subsets if with_prior else subsets[:, :-1]

@@ -1,0 +1,277 @@
+"""Interrupted trainings: gone on with, they end as if nothing had happened, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+import mvcore
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.errors import CheckpointError, TrainingError
+from mvcore.models.base import Model, Stage
+from mvcore.plugins.hooks import hookimpl
+
+
+def toy(n: int = 40, seed: int = 0) -> MultimodalDataset:
+    rng = np.random.default_rng(seed)
+    arrays = {"a": rng.normal(size=(n, 3)), "b": rng.normal(size=(n, 4))}
+    return MultimodalDataset(arrays, {"b": np.arange(n) % 3 > 0})
+
+
+def make(**fields: Any) -> Model:
+    torch.manual_seed(0)
+    small = {f"modalities.{m}.{part}.hidden": [8] for m in "ab" for part in ("encoder", "decoder")}
+    model = mvcore.create("multimodal", toy(), **{"latent_dim": 2, **small, **fields})
+    stages = [Stage("first", 1.0), Stage("second", 1.0, frozen=(model.encoders,))]
+    model.stages = lambda: stages  # type: ignore[method-assign, assignment]
+    return model
+
+
+def fit(model: Model, data: MultimodalDataset | None = None, **options: Any) -> mvcore.Run:
+    """Two stages of two epochs of three steps, with dropout in the order of rows, noise and a schedule to restore."""
+    chosen: dict[str, Any] = {"epochs": 4, "batch_size": 16, "lr": 1e-2, "progress": False, "schedule": "one_cycle"}
+    chosen |= {"validation": toy(20, 1), "checkpoint_steps": 1, **options}
+    return mvcore.fit(model, toy() if data is None else data, accelerator=Accelerator(cpu=True), **chosen)
+
+
+class Stop(Exception):
+    """What interrupts a training."""
+
+
+class StopAfter:
+    """Interrupts after some steps of this process."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    @hookimpl
+    def mvcore_step_end(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Stop
+
+
+def assert_same(one: mvcore.Run, other: mvcore.Run) -> None:
+    assert one.history == other.history
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, other.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 5, 6, 7, 11])
+@pytest.mark.parametrize("every", [1, 2, None])
+def test_a_training_stopped_after_any_step_ends_with_the_same_weights_and_history(
+    tmp_path: Path, steps: int, every: int | None
+) -> None:
+    whole = fit(make())
+    with pytest.raises(Stop):
+        fit(make(), checkpoint=tmp_path, checkpoint_steps=every, callbacks=[StopAfter(steps)])
+    torch.manual_seed(99)  # another state of the generators, other weights
+    resumed = fit(make(**{"loss.beta": 1.0}), checkpoint=tmp_path, checkpoint_steps=every, resume=True)
+    assert_same(whole, resumed)
+
+
+def test_checkpoints_change_nothing(tmp_path: Path) -> None:
+    assert_same(fit(make()), fit(make(), checkpoint=tmp_path))
+
+
+def test_a_finished_training_is_taken_as_it_is(tmp_path: Path) -> None:
+    whole = fit(make(), checkpoint=tmp_path)
+    again = fit(make(), checkpoint=tmp_path, resume=True, callbacks=[StopAfter(0)])
+    assert_same(whole, again)
+
+
+def test_early_stopping_is_remembered(tmp_path: Path) -> None:
+    options = {"patience": 1, "epochs": 12, "lr": 0.3}
+    whole = fit(make(), **options)
+    assert len(whole.history) < 12
+    with pytest.raises(Stop):
+        fit(make(), checkpoint=tmp_path, callbacks=[StopAfter(3 * len(whole.history) - 2)], **options)
+    assert_same(whole, fit(make(), checkpoint=tmp_path, resume=True, **options))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fields": {"latent_dim": 3}}, r"model\.config\.latent_dim: 2, 3"),
+        ({"options": {"lr": 2e-2}}, r"options\.lr: 0\.01, 0\.02"),
+        ({"options": {"epochs": 5}}, r"options\.epochs: 4, 5"),
+        ({"options": {"validation": None}}, "validation"),
+        ({"data": toy(40, 7)}, r"data\.sums\.a"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused_and_what_differs_is_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    fit(make(), checkpoint=tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        fit(
+            make(**change.get("fields", {})), change.get("data"), checkpoint=tmp_path, resume=True,
+            **change.get("options", {}),
+        )  # fmt: skip
+
+
+def test_a_folder_with_a_checkpoint_is_not_overwritten_unasked(tmp_path: Path) -> None:
+    fit(make(), checkpoint=tmp_path)
+    with pytest.raises(CheckpointError, match="resume=True"):
+        fit(make(), checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign"])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
+    fit(make(), checkpoint=tmp_path)
+    file = tmp_path / "checkpoint.pt"
+    content = file.read_bytes()
+    file.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "foreign": b"not a checkpoint"}[damage])
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt.*damaged"):
+        fit(make(), checkpoint=tmp_path, resume=True)
+
+
+class Explode:
+    """Makes a weight infinite before a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @hookimpl
+    def mvcore_step_end(self, model: Model, step: int) -> None:
+        if step == self.step:
+            with torch.no_grad():
+                next(model.decoders["b"].parameters()).fill_(torch.inf)
+
+
+def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(tmp_path: Path) -> None:
+    message = (
+        r"epoch 1 of stage 'first'; terms that are not: loss, reconstruction/b\. Modalities: b\. It began in step 5"
+    )
+    with pytest.raises(TrainingError, match=message):
+        fit(make(), checkpoint=tmp_path, checkpoint_steps=None, callbacks=[Explode(4)])
+    resumed = fit(make(), checkpoint=tmp_path, checkpoint_steps=None, resume=True)
+    assert_same(fit(make()), resumed)
+
+
+KILLED = """
+import os, random, signal, sys, time
+import numpy as np, torch
+torch.set_num_threads(1)
+import mvcore
+from accelerate import Accelerator
+from mvcore.data.dataset import MultimodalDataset
+from safetensors.torch import save_file
+
+rng = np.random.default_rng(0)
+data = MultimodalDataset({"a": rng.normal(size=(64, 3)), "b": rng.normal(size=(64, 4))}, {"b": np.arange(64) % 3 > 0})
+
+def train(folder, out):
+    torch.manual_seed(0)
+    small = {f"modalities.{m}.{p}.hidden": [8] for m in "ab" for p in ("encoder", "decoder")}
+    model = mvcore.create("multimodal", data, latent_dim=2, **small)
+    run = mvcore.fit(
+        model, data, epochs=10, batch_size=8, lr=1e-2, progress=False, validation=data, checkpoint=folder, resume=True,
+        checkpoint_steps=1, accelerator=Accelerator(cpu=True),
+    )
+    save_file(run.model.state_dict(), out)
+
+def forked(folder, out, after):
+    child = os.fork()
+    if child == 0:
+        train(folder, out)
+        os._exit(0)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+folder, first, second = sys.argv[1:]
+begun = time.perf_counter()
+assert forked(folder + "/whole", first, None) == 0
+took = time.perf_counter() - begun
+draws, kills = random.Random(0), 0
+for _ in range(20):
+    kills += forked(folder + "/killed", second, draws.uniform(0.02, 0.3) * took) != 0
+assert forked(folder + "/killed", second, None) == 0
+print(kills)
+"""
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_twenty_random_points_ends_with_the_same_weights(tmp_path: Path) -> None:
+    """Killed between and inside steps and saves: it checkpoints after every step, so it is often writing one."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    files = [str(tmp_path / name) for name in ("first.safetensors", "second.safetensors")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), *files],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) >= 10  # the others had finished before they were to be killed
+    one, other = (Path(file).read_bytes() for file in files)
+    assert one == other
+    assert [file.name for file in (tmp_path / "killed").iterdir()] == ["checkpoint.pt"]
+
+
+RANKS = """
+import sys
+import numpy as np, torch
+torch.set_num_threads(1)
+import mvcore
+from accelerate import Accelerator
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.plugins.hooks import hookimpl
+
+class Stop(Exception):
+    pass
+
+class StopAfter:
+    @hookimpl
+    def mvcore_step_end(self, step):
+        if step == 5:
+            raise Stop
+
+rng = np.random.default_rng(0)
+data = MultimodalDataset({"a": rng.normal(size=(22, 3)), "b": rng.normal(size=(22, 4))}, {"b": np.arange(22) == 3})
+accelerator = Accelerator(cpu=True)
+
+def train(**options):
+    torch.manual_seed(0)
+    small = {f"modalities.{m}.{p}.hidden": [8] for m in "ab" for p in ("encoder", "decoder")}
+    model = mvcore.create("multimodal", data, latent_dim=2, **small)
+    return mvcore.fit(model, data, epochs=4, batch_size=8, lr=1e-2, accumulate=2, progress=False,
+                      accelerator=accelerator, checkpoint_steps=1, **options)
+
+whole = train()
+try:
+    train(checkpoint=sys.argv[1], callbacks=[StopAfter()])
+except Stop:
+    pass
+accelerator.wait_for_everyone()
+accelerator.free_memory()
+resumed = train(checkpoint=sys.argv[1], resume=True)
+assert whole.history == resumed.history
+for name, value in whole.model.state_dict().items():
+    assert torch.equal(value, resumed.model.state_dict()[name]), name
+print("same on rank", accelerator.process_index)
+accelerator.end_training()
+"""
+
+
+@pytest.mark.slow
+def test_two_ranks_with_micro_batches_go_on_bit_by_bit(tmp_path: Path) -> None:
+    script = tmp_path / "ranks.py"
+    script.write_text(RANKS)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*command, str(script), str(tmp_path / "run")], env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("same on rank") == 2
