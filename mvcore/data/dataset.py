@@ -94,6 +94,10 @@ class MultimodalDataset:
 
         return from_frames(frames, ids=ids, labels=labels, schema=self.schema)
 
+    def with_batch(self, batch: Batch) -> MultimodalDataset:
+        """The same rows, labels and ids with other values of the same schema."""
+        return self._replace(batch, torch.arange(len(self)))
+
     def __len__(self) -> int:
         return len(self._batch)
 

@@ -54,8 +54,8 @@ def from_frames(
         >>> labs = pd.DataFrame({"crp": [3.1, None], "ldl": [2.2, 4.0]}, index=["ann", "bob"])
         >>> sex = pd.DataFrame({"sex": pd.Categorical(["f", "m"])}, index=["cleo", "bob"])
         >>> data = from_frames({"labs": labs, "sex": sex})
-        >>> data.ids.tolist(), data.patterns()
-        (['ann', 'bob', 'cleo'], {('labs',): 1, ('labs', 'sex'): 1, ('sex',): 1})
+        >>> data.ids.tolist(), data.observed.tolist()
+        (['ann', 'bob', 'cleo'], [[True, False], [True, True], [False, True]])
     """
     if not frames:
         raise DataError("A data set needs at least one table; got none.")
