@@ -65,15 +65,15 @@ def from_frames(
     _check_kinds_of_ids(read, problems)
     if schema is None:
         wanted = dict(likelihoods or {})
-        specs = [tables.infer(m, table, wanted.get(m), problems) for m, table in read.items() if _some(m, table, problems)]
+        some = {m: table for m, table in read.items() if _some(m, table, problems)}
+        specs = [tables.infer(m, table, wanted.get(m), problems) for m, table in some.items()]
     else:
         specs = list(schema)
         fitted = {m: tables.fitted(table, schema[m], problems) for m, table in read.items() if m in schema.names}
         read = {m: table for m, table in fitted.items() if table is not None}
+    _raise_all(problems)
     names = _union(read, problems)
-    if problems:
-        plural = "" if len(problems) == 1 else "s"
-        raise DataError("\n  ".join([f"{len(problems)} problem{plural} in the tables", *problems]))
+    _raise_all(problems)
     known = Schema(tuple(spec for spec in specs if spec is not None))
     batch = _batch(known, read, names)
     return MultimodalDataset.from_batch(known, batch, labels=_labels(labels, names), ids=np.asarray(names.tolist()))
@@ -93,9 +93,13 @@ def to_frame(values: Tensor, spec: ModalitySpec, ids: Any) -> pd.DataFrame:
     return pd.DataFrame(named, index=index)
 
 
-def _check_settings(
-    frames: Mapping[str, Any], likelihoods: Mapping[str, str] | None, schema: Schema | None
-) -> None:
+def _raise_all(problems: list[str]) -> None:
+    if problems:
+        plural = "" if len(problems) == 1 else "s"
+        raise DataError("\n  ".join([f"{len(problems)} problem{plural} in the tables", *problems]))
+
+
+def _check_settings(frames: Mapping[str, Any], likelihoods: Mapping[str, str] | None, schema: Schema | None) -> None:
     if schema is not None and likelihoods:
         raise DataError("Likelihoods are part of the schema; give one of the two.")
     for what, names in {"likelihoods": likelihoods or {}, "frames": frames}.items():
@@ -106,7 +110,8 @@ def _check_settings(
 
 def _some(name: str, table: Table, problems: list[str]) -> bool:
     """Whether any row has the modality."""
-    if not (some := bool(table.known.any())):
+    some = bool(table.known.any()) or "unreadable" in table.kinds
+    if not some:
         problems.append(f"No row has a value in {name!r}; leave it out")
     return some
 
@@ -126,8 +131,9 @@ def _union(read: Mapping[str, Table], problems: list[str]) -> Any:
     for table in read.values():
         has[names.get_indexer(table.ids)] |= table.known.any(1)
     if len(has) and has.any() and not has.all():
-        problems.append(f"{int((~has).sum())} rows have no value in any table; drop them: {listed(names[~has].tolist())}")
-    elif not problems and not has.any():
+        none = names[~has].tolist()
+        problems.append(f"{len(none)} rows have no value in any table; drop them: {listed(none)}")
+    elif not has.any():
         problems.append("The tables have no row with a value; a data set needs at least one")
     return names
 
@@ -156,7 +162,8 @@ def _labels(labels: Any, names: Any) -> Any:
     if not isinstance(labels, pandas().Series):
         raise DataError(f"labels must be a Series, matched by its index; got {type(labels).__name__}.")
     if not labels.index.is_unique:
-        raise DataError(f"labels has more than one entry for {listed(labels.index[labels.index.duplicated()].unique())}.")
+        twice = labels.index[labels.index.duplicated()].unique()
+        raise DataError(f"labels has more than one entry for {listed(twice)}.")
     if len(missing := names.difference(labels.index)):
         raise DataError(f"labels has no entry for {len(missing)} of {len(names)} rows: {listed(missing.tolist())}.")
     return labels.loc[names].to_numpy()

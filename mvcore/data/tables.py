@@ -36,7 +36,8 @@ class Table:
     """The index."""
     columns: tuple[str, ...]
     kinds: tuple[str, ...]
-    """For each column ``bool``, ``int``, ``float`` or ``category``; ``empty`` where it has no value at all."""
+    """For each column ``bool``, ``int``, ``float`` or ``category``; ``empty`` where it has no value at all, ``unreadable`` where
+    it holds something else, which counts as unknown."""
     values: Array
     """``(n, F)`` in float64: numbers, 0 and 1, codes of categories; 0 where unknown."""
     known: Array
@@ -56,23 +57,18 @@ def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table |
         return None
     frame = frame if ids is None else frame.set_index(ids)
     _check_names(name, frame, problems)
-    _check_ids(name, frame.index, problems)
-    if len(problems) > before:
+    if len(problems) > before or not _check_ids(name, frame.index, problems):
         return None
     columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
     kinds = [_kind(column) for column in columns]
-    for column, kind in zip(columns, kinds, strict=True):
-        if kind is None:
-            problems.append(_no_numbers(name, column))
-    if len(problems) > before:
-        return None
-    values = np.stack([_numbers(c, str(k)) for c, k in zip(columns, kinds, strict=True)], axis=1)
+    problems += [_no_numbers(name, c) for c, kind in zip(columns, kinds, strict=True) if kind == "unreadable"]
+    values = np.stack([_numbers(c, k) for c, k in zip(columns, kinds, strict=True)], axis=1)
     _check_infinite(name, frame.columns, values, problems)
     categories = [c.cat.categories.tolist() if k == "category" else [] for c, k in zip(columns, kinds, strict=True)]
     return Table(
         ids=frame.index,
         columns=tuple(frame.columns),
-        kinds=tuple(map(str, kinds)),
+        kinds=tuple(kinds),
         values=np.nan_to_num(values),
         known=~np.isnan(values),
         names=tuple(map(tuple, categories)),
@@ -81,7 +77,9 @@ def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table |
 
 def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) -> ModalitySpec | None:
     """The modality that a table describes; what keeps it from being one is added to the problems."""
-    before, kinds = len(problems), set(table.kinds) - {"empty"}
+    before, kinds = len(problems), set(table.kinds) - {"empty", "unreadable"}
+    if "unreadable" in table.kinds:
+        return None
     if empty := [c for c, known in zip(table.columns, table.known.any(0), strict=True) if not known]:
         problems.append(f"{name!r} has columns without any value, which can't be learned: {listed(empty)}; drop them")
     if len(kinds) > 1 and kinds != {"int", "float"}:
@@ -114,9 +112,11 @@ def fitted(table: Table, spec: ModalitySpec, problems: list[str]) -> Table | Non
     if spec.columns is None:
         problems.append(f"{name!r} has no names of columns to match a table by; it was made from an array")
         return None
-    for what, names in {"lacks": set(spec.columns) - set(table.columns), "also has": set(table.columns) - set(spec.columns)}.items():
+    missing = [c for c in spec.columns if c not in table.columns]
+    extra = [c for c in table.columns if c not in spec.columns]
+    for what, names in {"lacks": missing, "also has": extra}.items():
         if names:
-            problems.append(f"{name!r} {what} the columns {listed(sorted(names))}")
+            problems.append(f"{name!r} {what} the columns {listed(names)}")
     ordered = _reordered(table, [c for c in spec.columns if c in table.columns])
     for i, column in enumerate(ordered.columns):
         _check_column(ordered, i, spec, spec.columns.index(column), problems)
@@ -145,25 +145,30 @@ def _check_names(name: str, frame: Any, problems: list[str]) -> None:
         problems.append(f"{name!r} has more than one column called {listed(twice)}")
 
 
-def _check_ids(name: str, index: Any, problems: list[str]) -> None:
+def _check_ids(name: str, index: Any, problems: list[str]) -> bool:
+    """Whether rows can be told apart well enough to look at the columns."""
     if index.nlevels > 1:
         problems.append(f"{name!r} has an index of {index.nlevels} levels; ids must be one level")
-    elif index.hasnans:
+        return False
+    if index.hasnans:
         problems.append(f"{name!r} has {int(index.isna().sum())} rows without an id")
     elif twice := index[index.duplicated()].unique().tolist():
         problems.append(f"{name!r} has more than one row with the id {listed(twice)}")
+    return True
 
 
-def _kind(column: Any) -> str | None:
+def _kind(column: Any) -> str:
     types = pandas().api.types
     if isinstance(column.dtype, pandas().CategoricalDtype):
         return "category"
     if bool(column.isna().all()):
         return "empty"
-    for kind, is_kind in {"bool": types.is_bool_dtype, "int": types.is_integer_dtype, "float": types.is_float_dtype}.items():
+    tests = {"bool": types.is_bool_dtype, "int": types.is_integer_dtype, "float": types.is_float_dtype}
+    for kind, is_kind in tests.items():
         if is_kind(column.dtype):
             return kind
-    return _OBJECTS.get(types.infer_dtype(column, skipna=True)) if column.dtype == object else None
+    held = types.infer_dtype(column, skipna=True) if column.dtype == object else ""
+    return _OBJECTS.get(held, "unreadable")
 
 
 def _no_numbers(name: str, column: Any) -> str:
@@ -175,7 +180,7 @@ def _no_numbers(name: str, column: Any) -> str:
 
 
 def _numbers(column: Any, kind: str) -> Array:
-    if kind == "empty":
+    if kind in ("empty", "unreadable"):
         return np.full(len(column), np.nan)
     if kind == "category":
         codes: Array = column.cat.codes.to_numpy(dtype=np.float64)

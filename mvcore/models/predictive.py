@@ -8,6 +8,7 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from mvcore.data.batch import Batch
 from mvcore.distributions.latents import Latents
@@ -51,7 +52,7 @@ def predict(
 
 
 def rank(interval: float, K: int) -> int:
-    """The i such that the i-th smallest and the i-th greatest of K draws hold a new draw with at least this probability.
+    """The greatest i such that the i-th smallest and i-th greatest of K draws hold a further one at least so often.
 
     Of a continuous distribution they hold it with the probability 1 − 2i/(K + 1) exactly, whatever it is (Wilks,
     1941); 0 where K is too small.
@@ -63,20 +64,20 @@ def _one(
     model: Model, batch: Batch, latents: Latents, name: str, interval: float | None, samples: int | None
 ) -> Predicted:
     value, known = _observed(model, batch, name)
-    spec = model.schema[name]
     rows = (~known.flatten(1).all(1)).nonzero().squeeze(1)
     observation = model.decode(latents.take(rows), [name])[name]
-    mean, fixed = observation.mean.mean(0), (value[rows], known[rows])
-    wanted = samples is not None or (interval is not None and spec.categories is None)
-    drawn = _kept(observation.sample(1)[0], *fixed) if wanted else None
-    spread = None if samples is None or drawn is None else _spread(value.expand(samples, *value.shape), rows, drawn[:samples])
-    if spec.categories is not None:
-        mean = _only_named(mean, model, name)
-        every = torch.nn.functional.one_hot(value, spec.categories).movedim(-1, 1).to(mean)
+    fixed = value[rows], known[rows]
+    if (categories := model.schema[name].categories) is not None:
+        chances = _of_own(observation.mean, model, name)
+        mean = chances.mean(0)
+        every = one_hot(value, categories).movedim(-1, 1).to(mean)
         probabilities = _spread(every[None], rows, mean.where(~known[rows].unsqueeze(1), every[rows])[None])[0]
         filled = _spread(value[None], rows, _kept(mean.argmax(1)[None], *fixed))[0]
-        return Predicted(filled, None, None, probabilities, spread)
-    filled = _spread(value[None], rows, _kept(mean[None], *fixed))[0]
+        drawn = _kept(_chosen(chances[:samples]), *fixed) if samples else None
+        return Predicted(filled, None, None, probabilities, _samples(value, rows, drawn, samples))
+    filled = _spread(value[None], rows, _kept(observation.mean.mean(0)[None], *fixed))[0]
+    drawn = _kept(observation.sample(1)[0], *fixed) if samples or interval is not None else None
+    spread = _samples(value, rows, drawn, samples)
     if interval is None or drawn is None:
         return Predicted(filled, None, None, None, spread)
     order, i = drawn.sort(dim=0).values, rank(interval, len(drawn))
@@ -109,12 +110,26 @@ def _spread(value: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     return value.index_copy(1, rows, part.to(value.dtype))
 
 
-def _only_named(mean: Tensor, model: Model, name: str) -> Tensor:
-    """Probabilities ``(n, P, F)`` given that each column has one of its own categories, of which it may have fewer."""
+def _samples(value: Tensor, rows: Tensor, drawn: Tensor | None, samples: int | None) -> Tensor | None:
+    if not samples or drawn is None:
+        return None
+    return _spread(value.expand(samples, *value.shape), rows, drawn[:samples])
+
+
+def _of_own(chances: Tensor, model: Model, name: str) -> Tensor:
+    """Probabilities ``(K, n, P, F)`` given that a column has one of its own categories, which may be fewer than P."""
     names = model.schema[name].category_names
     if names is None:
-        return mean
-    sizes = torch.tensor([len(each) for each in names], device=mean.device)
-    allowed = torch.arange(mean.shape[1], device=mean.device)[:, None] < sizes
-    mean = mean.where(allowed, 0)
-    return mean / mean.sum(1, keepdim=True).clamp(min=torch.finfo(mean.dtype).tiny)
+        return chances
+    sizes = torch.tensor([len(each) for each in names], device=chances.device)
+    allowed = torch.arange(chances.shape[-2], device=chances.device)[:, None] < sizes
+    chances = chances.where(allowed, 0)
+    return chances / chances.sum(-2, keepdim=True).clamp(min=torch.finfo(chances.dtype).tiny)
+
+
+def _chosen(chances: Tensor) -> Tensor:
+    """A category for each value, of probabilities ``(S, n, P, *shape)``."""
+    last = chances.movedim(2, -1)
+    if not last.numel():
+        return last.new_zeros(last.shape[:-1], dtype=torch.long)
+    return torch.multinomial(last.flatten(0, -2), 1).reshape(last.shape[:-1])
