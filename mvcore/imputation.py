@@ -123,7 +123,7 @@ def predictions(
     largest = max(spec.size * (spec.categories or 1) for spec in model.schema)
     for batch in data.batches(min(batch_size, max(1, VALUES // (K * largest)))):
         out = predict(model, batch.to(device), interval=interval, K=K, samples=samples, generator=generator)
-        yield {m: Predicted(*(None if v is None else v.cpu() for v in vars(p).values())) for m, p in out.items()}
+        yield {m: p.cpu() for m, p in out.items()}
 
 
 def _check(model: Model, data: MultimodalDataset) -> None:

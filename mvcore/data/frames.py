@@ -148,7 +148,7 @@ def _batch(schema: Schema, read: Mapping[str, Table], names: Any) -> Batch:
         table = read[spec.name]
         rows = names.get_indexer(table.ids)
         order = np.argsort(rows)
-        order = order[table.known.any(1)[order]]
+        order = order[np.any(table.known, axis=1)[order]]
         observed[torch.from_numpy(rows[order]), column] = True
         x[spec.name] = torch.from_numpy(table.values[order]).to(dtype)
         if not table.known[order].all():

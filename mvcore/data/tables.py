@@ -80,7 +80,7 @@ def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) 
     before, kinds = len(problems), set(table.kinds) - {"empty", "unreadable"}
     if "unreadable" in table.kinds:
         return None
-    if empty := [c for c, known in zip(table.columns, table.known.any(0), strict=True) if not known]:
+    if empty := [c for c, known in zip(table.columns, np.any(table.known, axis=0), strict=True) if not known]:
         problems.append(f"{name!r} has columns without any value, which can't be learned: {listed(empty)}; drop them")
     if len(kinds) > 1 and kinds != {"int", "float"}:
         held = (f"{kind} ({listed(_of_kind(table, kind))})" for kind in sorted(kinds))

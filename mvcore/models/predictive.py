@@ -31,6 +31,13 @@ class Predicted:
     samples: Tensor | None
     """``(S, B, *shape)``, the s-th of each modality from the same latents."""
 
+    def cpu(self) -> Predicted:
+        """The same on the host."""
+        low, high, probabilities, samples = (
+            None if value is None else value.cpu() for value in (self.low, self.high, self.probabilities, self.samples)
+        )
+        return Predicted(self.filled.cpu(), low, high, probabilities, samples)
+
 
 def predict(
     model: Model,
