@@ -23,8 +23,8 @@ def labs() -> pd.DataFrame:
 
 
 def stage() -> pd.DataFrame:
-    frame = pd.DataFrame({"stage": ["II", "I", "III"], "sex": ["f", None, "m"]}, index=["cy", "dan", "ann"])
-    return frame.astype(pd.CategoricalDtype(["I", "II", "III"])).assign(sex=pd.Categorical(frame["sex"]))
+    columns = {"stage": pd.Categorical(["II", "I", "III"]), "sex": pd.Categorical(["f", None, "m"])}
+    return pd.DataFrame(columns, index=["cy", "dan", "ann"])
 
 
 def data() -> MultimodalDataset:
