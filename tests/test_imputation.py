@@ -70,7 +70,9 @@ def partial(world: LinearGaussian) -> tuple[MultimodalDataset, dict[str, Tensor]
     return data, known, values
 
 
-def conditional(world: LinearGaussian, known: dict[str, Tensor], values: dict[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+def conditional(
+    world: LinearGaussian, known: dict[str, Tensor], values: dict[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and standard deviation of each value given the known cells, by conditioning the joint normal of all."""
     W = torch.cat([world.W[m] for m in ("a", "b")])
     b = torch.cat([world.b[m] for m in ("a", "b")])
@@ -159,6 +161,7 @@ def test_categories_come_back_by_name_each_column_among_its_own() -> None:
     with torch.no_grad():
         for name, value in model.decoders["kinds"].named_parameters():  # the third category, that sex has not, leads
             value.copy_(torch.linspace(-1, 9, len(value)) if name.endswith("bias") and len(value) == 6 else value)
+    assert (model.impute(data.batch())["kinds"][:10] == 2).all()  # unrestricted
     out = mvcore.impute(model, data, interval=0.9, K=20, samples=20)["kinds"]
     assert out.low is None
     assert out.filled.index.tolist() == [f"p{i}" for i in range(40)]
@@ -189,7 +192,7 @@ def test_an_embedding_is_a_frame_of_the_posterior_means() -> None:
     model.fit_transforms(data)
     table = mvcore.embed(model, data, batch_size=7)
     assert table.index.tolist() == [f"p{i}" for i in range(40)]
-    torch.testing.assert_close(torch.from_numpy(table.to_numpy()), model.embed(data.batch()))
+    torch.testing.assert_close(torch.tensor(table.to_numpy(copy=True)), model.embed(data.batch()))
     bare = MultimodalDataset.from_batch(data.schema, data.batch())
     torch.testing.assert_close(mvcore.embed(model, bare), model.embed(data.batch()))
 
