@@ -112,16 +112,16 @@ def test_what_is_observed_is_itself_in_every_part(line: LinearGaussian) -> None:
 
 
 def test_samples_of_all_modalities_have_the_same_latents(line: LinearGaussian) -> None:
-    only_b = MultimodalDataset.from_batch(line.schema, line.sample(1).select(torch.tensor([0])).only(["b"]).with_values(
-        {"a": torch.zeros(0, 4, dtype=torch.float64), "b": line.b["b"][None]}, torch.tensor([[False, True]]),
-        {"b": torch.tensor([[True, False, False]])}))  # fmt: skip
+    x = {"a": torch.zeros(0, 4, dtype=torch.float64), "b": line.b["b"][None]}
+    batch = Batch(x, torch.tensor([[False, True]]), {"b": torch.tensor([[True, False, False]])})
+    only_b = MultimodalDataset.from_batch(line.schema, batch)
     out = mvcore.impute(exact_model(line), only_b, K=K, samples=K)
-    x = torch.cat([out[m].samples[:, 0] for m in ("a", "b")], dim=1)  # type: ignore[index]
+    drawn = torch.cat([out[m].samples[:, 0] for m in ("a", "b")], dim=1)  # type: ignore[index]
     W = torch.cat([line.W["a"], line.W["b"]])
     precision = 1 + line.W["b"][0].square() / line.sigma["b"] ** 2
     exact = (W @ W.T / precision)[:4, 5:]  # covariance of a with the hidden cells of b: through z alone
-    found = torch.cov(x.double().T)[:4, 5:]
-    scale = x.double().std(0)
+    found = torch.cov(drawn.double().T)[:4, 5:]
+    scale = drawn.double().std(0)
     assert ((found - exact).abs() < 5 * 1.5 * scale[:4, None] * scale[None, 5:] / K**0.5).all()
     assert (exact.abs() > 10 * scale[:4, None] * scale[None, 5:] / K**0.5).any()  # and the test can tell it from 0
 
@@ -184,6 +184,19 @@ def test_a_constant_column_is_filled_with_its_constant() -> None:
     assert not filled.isna().any()
     assert (filled[:30] == 1000).all()
     assert (filled[30:] - 1000).abs().max() < 0.3
+
+
+def test_new_rows_without_some_modalities_are_filled_in_all() -> None:
+    data = mvcore.from_frames(tables())
+    model = mvcore.create("multimodal", data, latent_dim=2)
+    model.fit_transforms(data)
+    new = pd.DataFrame({"one": [1000.0, np.nan], "crp": [np.nan, 0.25]}, index=["q2", "q1"])
+    for given in (data.like({"labs": new}), mvcore.from_frames({"labs": new[["crp", "one"]]})):
+        out = mvcore.impute(model, given, interval=0.9, K=19)
+        assert out["labs"].filled.index.tolist() == ["q2", "q1"]
+        assert out["labs"].filled.loc["q1", "crp"] == out["labs"].low.loc["q1", "crp"] == 0.25
+        assert out["labs"].low.loc["q2", "crp"] < out["labs"].high.loc["q2", "crp"]
+        assert not any(table.isna().any(axis=None) for table in (out["labs"].filled, out["kinds"].filled))
 
 
 def test_an_embedding_is_a_frame_of_the_posterior_means() -> None:

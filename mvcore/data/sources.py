@@ -89,8 +89,8 @@ def from_torch_dataset(
 
     Example:
         >>> items = [{"a": torch.zeros(2), "b": torch.ones(3)}, {"a": torch.ones(2), "b": None}]
-        >>> from_torch_dataset(items).patterns()
-        {('a', 'b'): 1, ('a',): 1}
+        >>> from_torch_dataset(items).observed.tolist()
+        [[True, True], [True, False]]
     """
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise DataError(f"A map-style data set has len and items by number; {type(dataset).__name__} has not.")
@@ -131,8 +131,8 @@ def _stacked(name: str, values: list[Any]) -> Tensor:
     for number, value in given.items():
         if (value.shape, value.dtype) != (first.shape, first.dtype):
             raise DataError(
-                f"Modality {name!r} is {first.dtype} of shape {tuple(first.shape)} in its first item, and {value.dtype} "
-                f"of shape {tuple(value.shape)} in item {number}.",
+                f"Modality {name!r} is {first.dtype} of shape {tuple(first.shape)} in its first item, and "
+                f"{value.dtype} of shape {tuple(value.shape)} in item {number}.",
                 modality=name,
             )
     out = first.new_zeros(len(values), *first.shape)

@@ -36,8 +36,8 @@ class Table:
     """The index."""
     columns: tuple[str, ...]
     kinds: tuple[str, ...]
-    """For each column ``bool``, ``int``, ``float`` or ``category``; ``empty`` where it has no value at all, ``unreadable`` where
-    it holds something else, which counts as unknown."""
+    """For each column ``bool``, ``int``, ``float`` or ``category``; ``empty`` where it has no value at all,
+    ``unreadable`` where it holds something else, which counts as unknown."""
     values: Array
     """``(n, F)`` in float64: numbers, 0 and 1, codes of categories; 0 where unknown."""
     known: Array
@@ -231,16 +231,11 @@ def _check_column(table: Table, i: int, spec: ModalitySpec, j: int, problems: li
     if kind != wanted and not number and (spec.dtypes is not None or kind == "category"):
         problems.append(f"{where} holds {kind}, the model was built for {wanted}")
     elif kind == "category" and spec.category_names is not None:
-        present = {table.names[i][int(code)] for code in values[known]}
-        if unknown := sorted(present - set(spec.category_names[j]), key=str):
-            problems.append(f"{where} has the unknown categories {listed(unknown)}; known are {_all(spec, j)}")
+        names = spec.category_names[j]
+        if unknown := sorted({table.names[i][int(code)] for code in values[known]} - set(names), key=str):
+            problems.append(f"{where} has the unknown categories {listed(unknown)}; known are {listed(names, 20)}")
     elif spec.categories is not None and not (_whole(values, known) and values.max() < spec.categories):
         problems.append(f"{where} must hold codes 0 to {spec.categories - 1} of categories")
-
-
-def _all(spec: ModalitySpec, j: int) -> str:
-    assert spec.category_names is not None
-    return listed(spec.category_names[j], most=20)
 
 
 def _recoded(table: Table, names: Sequence[Sequence[Any]]) -> Table:

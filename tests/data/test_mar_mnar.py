@@ -32,7 +32,7 @@ def standardised(data: MultimodalDataset, name: str) -> Tensor:
 
 def chance(s: Tensor, mean: float, strength: float) -> Tensor:
     """σ(c + strength · s) with the given mean, the c found anew."""
-    c = brentq(lambda c: float((c + strength * s).sigmoid().mean()) - mean, -50, 50)
+    c: float = brentq(lambda c: float((c + strength * s).sigmoid().mean()) - mean, -50, 50)
     return (c + strength * s).sigmoid()
 
 
