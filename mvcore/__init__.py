@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from mvcore.api import create, dataset
     from mvcore.data.batch import Batch
     from mvcore.data.dataset import MultimodalDataset
-    from mvcore.data.missing import mcar
+    from mvcore.data.frames import from_frames
+    from mvcore.data.missing import mar, mcar, mnar
     from mvcore.data.schema import ModalitySpec, Schema
+    from mvcore.data.sources import from_anndata, from_mudata, from_torch_dataset
     from mvcore.files import load, save
+    from mvcore.imputation import embed, impute
     from mvcore.models.multimodal import MultimodalVAE
     from mvcore.training.fit import Run, fit
 
@@ -29,9 +32,17 @@ _HOME = {
     "Schema": "data.schema",
     "create": "api",
     "dataset": "api",
+    "embed": "imputation",
     "fit": "training.fit",
+    "from_anndata": "data.sources",
+    "from_frames": "data.frames",
+    "from_mudata": "data.sources",
+    "from_torch_dataset": "data.sources",
+    "impute": "imputation",
     "load": "files",
+    "mar": "data.missing",
     "mcar": "data.missing",
+    "mnar": "data.missing",
     "save": "files",
 }
 
@@ -44,9 +55,17 @@ __all__ = [
     "Schema",
     "create",
     "dataset",
+    "embed",
     "fit",
+    "from_anndata",
+    "from_frames",
+    "from_mudata",
+    "from_torch_dataset",
+    "impute",
     "load",
+    "mar",
     "mcar",
+    "mnar",
     "save",
 ]
 

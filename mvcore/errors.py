@@ -175,6 +175,22 @@ class NotPackagedError(MvcoreError, TypeError):
         )
 
 
+class MissingExtraError(MvcoreError, ImportError):
+    """Something needs a package that an extra of mvcore installs.
+
+    Args:
+        package: The package.
+        extra: The extra of mvcore that brings it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(package, extra)
+        self.package, self.extra = package, extra
+
+    def __str__(self) -> str:
+        return f"This needs the package {self.package!r}. Install it with: pip install \"mvcore[{self.extra}]\""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` most likely stands for, None if there is none near."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)

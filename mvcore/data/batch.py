@@ -141,6 +141,10 @@ class Batch:
             device=self.device,
         )
 
+    def with_values(self, x: Mapping[str, Tensor], observed: Tensor, cells: Mapping[str, Tensor]) -> Batch:
+        """The same rows with other observations, packed as for the constructor."""
+        return Batch(x, observed, cells, device=self.device)
+
     def to(self, device: torch.device | str) -> Batch:
         """The batch with its values on a device; ``observed`` stays on the host."""
         move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}

@@ -79,6 +79,25 @@ class MultimodalDataset:
         self.labels = _row_values("labels", labels, len(batch))
         self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
 
+    @classmethod
+    def from_batch(cls, schema: Schema, batch: Batch, *, labels: Any = None, ids: Any = None) -> MultimodalDataset:
+        """The data set of a batch that fits a schema; of some of its modalities there may be no row."""
+        other = object.__new__(cls)
+        other.schema, other._batch = schema, batch
+        other.labels = _row_values("labels", labels, len(batch))
+        other.ids = _row_values("ids", ids, len(batch))
+        return other
+
+    def like(self, frames: Mapping[str, Any], *, ids: str | None = None, labels: Any = None) -> MultimodalDataset:
+        """New tables with the columns of this data set, such as new patients; see ``mvcore.from_frames``."""
+        from mvcore.data.frames import from_frames
+
+        return from_frames(frames, ids=ids, labels=labels, schema=self.schema)
+
+    def with_batch(self, batch: Batch) -> MultimodalDataset:
+        """The same rows, labels and ids with other values of the same schema."""
+        return self._replace(batch, torch.arange(len(self)))
+
     def __len__(self) -> int:
         return len(self._batch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
@@ -29,3 +30,101 @@ def mcar(data: MultimodalDataset, rate: float, *, seed: int) -> MultimodalDatase
         kept[pending] = data.observed[pending] & drawn
         pending = pending[~kept[pending].any(1)]
     return data.hide(data.observed & ~kept)
+
+
+def mar(data: MultimodalDataset, rate: float, *, strength: float = 2.0, seed: int) -> MultimodalDataset:
+    """Hides modalities at random given what is kept (MAR): by the value of a modality that the row keeps.
+
+    In each row one of its modalities, drawn uniformly, is the anchor, which is kept. Each other one is hidden,
+    independently, with the probability σ(c + strength · s), where s is the summary of the anchor's value: the mean of
+    its known features, each standardised, standardised over the rows again (of categories their codes). So the
+    pattern depends on the value of the anchor, which is in it, and on nothing that it hides.
+
+    The c of each anchor is such that the probabilities have the same mean over the rows of each: ``rate`` is the
+    mean probability of an observed modality to be hidden, anchors included, and no modality is privileged.
+
+    Args:
+        data: The data set.
+        rate: Mean share of the observed modalities to hide; at most what is left when every row keeps one.
+        strength: Change of the log-odds with one standard deviation of the summary; greater values are hidden more
+            often, and with a negative strength less often.
+        seed: Seed of the mask, apart from any of the model's.
+
+    Raises:
+        DataError: If the rate is out of its range.
+    """
+    anchor, candidates, generator = _anchors(data, rate, seed)
+    summary = _summaries(data).gather(1, anchor[:, None]).expand_as(candidates)
+    return _hide(data, rate, strength * summary, anchor[:, None].expand_as(candidates), candidates, generator)
+
+
+def mnar(data: MultimodalDataset, rate: float, *, strength: float = 2.0, seed: int) -> MultimodalDataset:
+    """Hides modalities not at random (MNAR), each by its own value: self-masking.
+
+    As ``mar``, but each modality other than the anchor is hidden with the probability σ(c + strength · s) of the
+    summary s of its own value, and each modality has its own c, such that the probabilities have the same mean over
+    the rows in which it is no anchor. Given its own value, whether a modality is hidden depends on no other's.
+
+    Arguments and errors as for ``mar``.
+    """
+    _, candidates, generator = _anchors(data, rate, seed)
+    own = torch.arange(len(data.schema)).expand_as(candidates)
+    return _hide(data, rate, strength * _summaries(data), own, candidates, generator)
+
+
+def _anchors(data: MultimodalDataset, rate: float, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
+    """For each row the modality it keeps ``(n,)``, and the mask ``(n, M)`` of those that may be hidden."""
+    generator = torch.Generator().manual_seed(seed)
+    anchor = torch.multinomial(data.observed.double(), 1, generator=generator).squeeze(1)
+    candidates = data.observed.clone()
+    candidates[torch.arange(len(data)), anchor] = False
+    most = float(candidates.sum() / data.observed.sum())
+    if not 0 <= rate < most:
+        raise DataError(
+            f"rate must be at least 0 and less than {most:.3g}, for every row keeps one modality; got {rate!r}."
+        )
+    return anchor, candidates, generator
+
+
+def _hide(
+    data: MultimodalDataset, rate: float, slope: Tensor, group: Tensor, candidates: Tensor, generator: torch.Generator
+) -> MultimodalDataset:
+    """Hides candidates with the probability σ(c + slope), c the same in a group; all groups have the same mean."""
+    mean = rate * float(data.observed.sum()) / max(1, int(candidates.sum()))
+    probability = torch.zeros(candidates.shape, dtype=torch.float64)
+    for g in range(len(data.schema)):
+        members = candidates & (group == g)
+        probability[members] = _calibrated(slope[members], mean)
+    return data.hide(torch.rand(probability.shape, dtype=torch.float64, generator=generator) < probability)
+
+
+def _calibrated(slope: Tensor, mean: float) -> Tensor:
+    """σ(c + slope) with the c that gives it this mean, by bisection."""
+    if mean == 0 or not len(slope):
+        return torch.zeros_like(slope)
+    reach = float(slope.abs().max()) + 40
+    low, high = -reach, reach
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float((middle + slope).sigmoid().mean()) < mean else (low, middle)
+    return (low + slope).sigmoid()
+
+
+def _summaries(data: MultimodalDataset) -> Tensor:
+    """One number for each row and modality ``(n, M)`` in standard deviations; 0 where the row lacks it."""
+    out = torch.zeros(data.observed.shape, dtype=torch.float64)
+    for i, name in enumerate(data.schema.names):
+        for x, cells in data.batch().stream(name):
+            known = (torch.ones_like(x, dtype=torch.bool) if cells is None else cells).flatten(1)
+            features = _standardised(x.double().flatten(1), known)
+            value = (features.sum(1) / known.sum(1).clamp(min=1))[:, None]
+            out[data.observed[:, i], i] = _standardised(value, torch.ones_like(value, dtype=torch.bool)).squeeze(1)
+    return out
+
+
+def _standardised(x: Tensor, known: Tensor) -> Tensor:
+    """Columns with mean 0 and standard deviation 1 over what is known; 0 where unknown or constant."""
+    n = known.sum(0).clamp(min=1)
+    centred = (x - x.where(known, 0).sum(0) / n).where(known, 0)
+    scale = (centred.square().sum(0) / n).sqrt()
+    return centred / scale.where(scale > 1e-12, torch.inf)

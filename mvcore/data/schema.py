@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from operator import index
-from typing import Any, final
+from typing import Any, Literal, final
 
 from attrs import field, frozen
 
@@ -38,6 +38,10 @@ class ModalitySpec:
     """Number of categories of a categorical modality, whose values are 0 .. categories - 1."""
     columns: tuple[str, ...] | None = None
     """Names of the features of a table."""
+    dtypes: tuple[Literal["bool", "int", "float", "category"], ...] | None = None
+    """What each column of a table holds."""
+    category_names: tuple[tuple[str | int | float | bool, ...], ...] | None = None
+    """For each column of a table of categories their names, in the order of their codes."""
 
     @property
     def size(self) -> int:
@@ -80,6 +84,26 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """The modalities' names, in order."""
         return tuple(m.name for m in self.modalities)
+
+    def check_same(self, other: Schema) -> None:
+        """Raises a DataError, with all that differs, if rows of another schema can't be read by this one.
+
+        The other may lack modalities. Shapes, the order of columns and the names of categories must be the same.
+        """
+        problems = [f"{m!r} is no modality of the model" for m in other.names if m not in self.names]
+        for theirs in (m for m in other if m.name in self.names):
+            mine = self[theirs.name]
+            if mine.shape != theirs.shape:
+                problems.append(f"{mine.name!r} has the shape {theirs.shape}, the model was built for {mine.shape}")
+            for what in ("columns", "category_names"):
+                a, b = getattr(mine, what), getattr(theirs, what)
+                if a is not None and b is not None and a != b:
+                    problems.append(f"{mine.name!r} has other {what.replace('_', ' ')}, or the same in another order")
+        if problems:
+            raise DataError(
+                f"The data does not fit the model: {'; '.join(problems)}. Read tables with "
+                "from_frames(frames, schema=model.schema), which matches columns and categories by name."
+            )
 
     def __getitem__(self, name: str) -> ModalitySpec:
         for modality in self.modalities:

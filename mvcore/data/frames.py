@@ -1,0 +1,169 @@
+"""From DataFrames to a data set, rows matched by their ids, and from tensors back to DataFrames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvcore.data import tables
+from mvcore.data.batch import Batch
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.schema import ModalitySpec, Schema
+from mvcore.data.tables import Table, listed, pandas
+from mvcore.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def from_frames(
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    likelihoods: Mapping[str, str] | None = None,
+    ids: str | None = None,
+    labels: pd.Series | None = None,
+    schema: Schema | None = None,
+) -> MultimodalDataset:
+    """A data set of tables, one a modality, whose rows are matched by id and need not be the same.
+
+    The rows are those of any table, in the order in which they first appear. NaN, None and NA are unknown cells; a
+    row without a single known cell in a table does not have that modality. Columns hold numbers, booleans or
+    categories, each modality one of the three; names, order and types of the columns and the names of the categories
+    go into the schema. Numbers are held in float32.
+
+    Args:
+        frames: A DataFrame for each modality.
+        likelihoods: Names of likelihoods; by default normal for numbers, bernoulli for booleans, categorical for
+            categories.
+        ids: The column of the ids, in every table; by default their index.
+        labels: One label for each id, matched by its index, for evaluation only; ids that no table has are left out.
+        schema: The schema of a model or of other data that the tables must fit: each with the same columns, in any
+            order, and no unknown category. Modalities may be absent. Whole numbers may stand in a column of floats,
+            and floats that are whole in one of integers, for pandas turns integers with gaps into floats.
+
+    Raises:
+        DataError: With all that is wrong with the tables.
+        MissingExtraError: Without pandas.
+
+    Example:
+        >>> import pandas as pd
+        >>> labs = pd.DataFrame({"crp": [3.1, None], "ldl": [2.2, 4.0]}, index=["ann", "bob"])
+        >>> sex = pd.DataFrame({"sex": pd.Categorical(["f", "m"])}, index=["cleo", "bob"])
+        >>> data = from_frames({"labs": labs, "sex": sex})
+        >>> data.ids.tolist(), data.observed.tolist()
+        (['ann', 'bob', 'cleo'], [[True, False], [True, True], [False, True]])
+    """
+    if not frames:
+        raise DataError("A data set needs at least one table; got none.")
+    _check_settings(frames, likelihoods, schema)
+    problems: list[str] = []
+    read = {m: table for m, frame in frames.items() if (table := tables.read(m, frame, ids, problems)) is not None}
+    _check_kinds_of_ids(read, problems)
+    if schema is None:
+        wanted = dict(likelihoods or {})
+        some = {m: table for m, table in read.items() if _some(m, table, problems)}
+        specs = [tables.infer(m, table, wanted.get(m), problems) for m, table in some.items()]
+    else:
+        specs = list(schema)
+        fitted = {m: tables.fitted(table, schema[m], problems) for m, table in read.items() if m in schema.names}
+        read = {m: table for m, table in fitted.items() if table is not None}
+    _raise_all(problems)
+    names = _union(read, problems)
+    _raise_all(problems)
+    known = Schema(tuple(spec for spec in specs if spec is not None))
+    batch = _batch(known, read, names)
+    return MultimodalDataset.from_batch(known, batch, labels=_labels(labels, names), ids=np.asarray(names.tolist()))
+
+
+def to_frame(values: Tensor, spec: ModalitySpec, ids: Any) -> pd.DataFrame:
+    """Values ``(n, F)`` of a modality that has columns as a DataFrame; codes of categories become their names."""
+    pd = pandas()
+    index = pd.RangeIndex(len(values)) if ids is None else pd.Index(ids)
+    array = values.numpy(force=True)
+    if spec.category_names is None:
+        return pd.DataFrame(array, index=index, columns=list(spec.columns or ()))
+    named = {
+        column: pd.Categorical.from_codes(array[:, i], categories=list(categories))
+        for i, (column, categories) in enumerate(zip(spec.columns or (), spec.category_names, strict=True))
+    }
+    return pd.DataFrame(named, index=index)
+
+
+def _raise_all(problems: list[str]) -> None:
+    if problems:
+        plural = "" if len(problems) == 1 else "s"
+        raise DataError("\n  ".join([f"{len(problems)} problem{plural} in the tables", *problems]))
+
+
+def _check_settings(frames: Mapping[str, Any], likelihoods: Mapping[str, str] | None, schema: Schema | None) -> None:
+    if schema is not None and likelihoods:
+        raise DataError("Likelihoods are part of the schema; give one of the two.")
+    for what, names in {"likelihoods": likelihoods or {}, "frames": frames}.items():
+        known = list(frames) if schema is None else list(schema.names)
+        if unknown := [m for m in names if m not in known]:
+            raise DataError(f"{what} names {listed(unknown)}, which is no modality; there are {', '.join(known)}.")
+
+
+def _some(name: str, table: Table, problems: list[str]) -> bool:
+    """Whether any row has the modality."""
+    some = bool(table.known.any()) or "unreadable" in table.kinds
+    if not some:
+        problems.append(f"No row has a value in {name!r}; leave it out")
+    return some
+
+
+def _check_kinds_of_ids(read: Mapping[str, Table], problems: list[str]) -> None:
+    kinds = {m: pandas().api.types.infer_dtype(table.ids, skipna=False) for m, table in read.items() if len(table.ids)}
+    if len(set(kinds.values())) > 1:
+        each = ", ".join(f"{m!r}: {kind}" for m, kind in kinds.items())
+        problems.append(f"The ids are not of one type, so that they would not match ({each}); convert the indexes")
+
+
+def _union(read: Mapping[str, Table], problems: list[str]) -> Any:
+    """All ids in the order in which they first appear."""
+    pd = pandas()
+    names = pd.Index(list(dict.fromkeys(i for table in read.values() for i in table.ids)))
+    has = np.zeros(len(names), dtype=bool)
+    for table in read.values():
+        has[names.get_indexer(table.ids)] |= table.known.any(1)
+    if len(has) and has.any() and not has.all():
+        none = names[~has].tolist()
+        problems.append(f"{len(none)} rows have no value in any table; drop them: {listed(none)}")
+    elif not has.any():
+        problems.append("The tables have no row with a value; a data set needs at least one")
+    return names
+
+
+def _batch(schema: Schema, read: Mapping[str, Table], names: Any) -> Batch:
+    x, cells, observed = {}, {}, torch.zeros(len(names), len(schema), dtype=torch.bool)
+    for column, spec in enumerate(schema):
+        dtype = torch.long if spec.categories is not None else torch.float32
+        x[spec.name] = torch.zeros(0, *spec.shape, dtype=dtype)
+        if spec.name not in read:
+            continue
+        table = read[spec.name]
+        rows = names.get_indexer(table.ids)
+        order = np.argsort(rows)
+        order = order[np.any(table.known, axis=1)[order]]
+        observed[torch.from_numpy(rows[order]), column] = True
+        x[spec.name] = torch.from_numpy(table.values[order]).to(dtype)
+        if not table.known[order].all():
+            cells[spec.name] = torch.from_numpy(table.known[order])
+    return Batch(x, observed, cells)
+
+
+def _labels(labels: Any, names: Any) -> Any:
+    if labels is None:
+        return None
+    if not isinstance(labels, pandas().Series):
+        raise DataError(f"labels must be a Series, matched by its index; got {type(labels).__name__}.")
+    if not labels.index.is_unique:
+        twice = labels.index[labels.index.duplicated()].unique()
+        raise DataError(f"labels has more than one entry for {listed(twice)}.")
+    if len(missing := names.difference(labels.index)):
+        raise DataError(f"labels has no entry for {len(missing)} of {len(names)} rows: {listed(missing.tolist())}.")
+    return labels.loc[names].to_numpy()
