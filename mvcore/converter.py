@@ -21,7 +21,7 @@ from cattrs.errors import AttributeValidationNote, ClassValidationError
 
 from mvcore.errors import MvcoreError, nearest
 from mvcore.plugins.registry import RESERVED, Registry
-from mvcore.plugins.spec import KINDS, ComponentConfig
+from mvcore.plugins.spec import KINDS, ComponentConfig, ComponentSpec
 
 #: What a value that does not fit raises; anything else is a fault of the code and passes through.
 FAULTS = (ValueError, TypeError, MvcoreError, ClassValidationError)
@@ -157,15 +157,19 @@ def _component(converter: cattrs.Converter, registry: Registry, value: Any, base
     spec = registry.load(entry)
     if not issubclass(spec.config, base):
         raise ValueError(f"expected a component with a {base.__name__}, got {entry.id!r}")
-    faults = _Faults(spec.config)
+    faults, fields = _Faults(spec.config), {k: v for k, v in table.items() if k not in RESERVED}
     with faults.at("revision"):
-        _check_revision(table.get("revision", spec.revision), spec.revision, f"{entry.id} {entry.version}")
-    return _instance(converter, {k: v for k, v in table.items() if k not in RESERVED}, spec.config, faults)
+        fields = _of_revision(table.get("revision", spec.revision), fields, spec, f"{entry.id} {entry.version}")
+    return _instance(converter, fields, spec.config, faults)
 
 
-def _check_revision(written: Any, installed: int, what: str) -> None:
-    if type(written) is not int or written != installed:
-        raise ValueError(f"expected {installed}, which is the revision of the installed {what}, got {written!r}")
+def _of_revision(written: Any, fields: dict[str, Any], spec: ComponentSpec, what: str) -> dict[str, Any]:
+    """The fields as the installed revision has them; those of another one only if the spec knows how to read them."""
+    if type(written) is int and written == spec.revision:
+        return fields
+    if type(written) is int and 1 <= written < spec.revision and spec.migrate is not None:
+        return dict(spec.migrated(fields, written))
+    raise ValueError(f"expected {spec.revision}, which is the revision of the installed {what}, got {written!r}")
 
 
 def _instance(converter: cattrs.Converter, table: Mapping[str, Any], cls: type[Any], faults: _Faults) -> Any:

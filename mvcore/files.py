@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ import mvcore
 from mvcore import config as configs
 from mvcore.data.schema import Schema
 from mvcore.errors import ModelFileError, NotPackagedError
+from mvcore.exchange import exchange
 from mvcore.plugins import requires
 from mvcore.plugins.registry import Registry
 
@@ -24,14 +28,19 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FILES = frozenset({"config.json", "model.safetensors", "README.md"})  #: All that a saved model consists of.
+_ABANDONED = 86_400.0  # seconds after which no save is still at work
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> Path:
     """Writes a model into a folder, whole or not at all; an older model in the folder is replaced.
 
+    The files are written beside the folder, flushed, and put in its place in one step, where the system can exchange
+    two folders (Linux), else by two renames. Whenever the process is killed, ``load`` finds the older model or the new
+    one; what a killed save leaves beside the folder is hidden, and a save a day later removes it.
+
     Raises:
         NotPackagedError: If the model was built by hand, so that nobody could build it again.
-        ModelFileError: If the folder holds something that is not a saved model.
+        ModelFileError: If the folder holds something that is not a saved model, or the weights cannot be written.
     """
     folder = Path(path)
     if model.config is None:
@@ -42,12 +51,13 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
             path=folder,
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    staging = Path(tempfile.mkdtemp(prefix=_hidden(folder, "new"), dir=folder.parent))
     try:
         _write(model, staging)
         _replace(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    _remove_leftovers(folder)
     return folder
 
 
@@ -59,7 +69,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         ModelFileError: If a file is missing, damaged or does not fit the config.
         ConfigError: If the config does not fit the installed plugins.
     """
-    folder = Path(path)
+    folder = _standing(Path(path))
     header = _header(folder)
     requires.check(header["requires"])
     registry = Registry.installed()
@@ -79,12 +89,16 @@ def _write(model: Model, folder: Path) -> None:
         "model": configs.unstructure(model.config, registry),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors")
+    try:
+        save_file(weights, folder / "model.safetensors")
+    except SafetensorError as error:
+        raise ModelFileError(
+            f"The weights could not be written: {error}. Look for a full disk; nothing was changed."
+        ) from error
     (folder / "config.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_card(header), encoding="utf-8")
-    for file in folder.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    for path in [*folder.iterdir(), folder]:
+        _flush(path)
 
 
 def _replace(staging: Path, folder: Path) -> None:
@@ -92,8 +106,14 @@ def _replace(staging: Path, folder: Path) -> None:
     staging.chmod(0o755)
     if not folder.exists():
         staging.rename(folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    elif not exchange(staging, folder):
+        _replace_in_two_steps(staging, folder)
+    _flush(folder.parent)
+
+
+def _replace_in_two_steps(staging: Path, folder: Path) -> None:
+    """Between the two renames no model stands in the folder: ``_standing`` then finds the older one."""
+    old = Path(tempfile.mkdtemp(prefix=_hidden(folder, "old"), dir=folder.parent))
     try:
         folder.rename(old / "model")
         try:
@@ -105,6 +125,41 @@ def _replace(staging: Path, folder: Path) -> None:
         old.rmdir()
         raise
     shutil.rmtree(old)
+
+
+def _standing(folder: Path) -> Path:
+    """Where the model of a folder is: there, or where a save that was killed between two renames had put it."""
+    if not folder.exists():
+        found = [path / "model" for path in _leftovers(folder, "old") if (path / "model").is_dir()]
+        return max(found, key=lambda path: path.stat().st_mtime_ns, default=folder)
+    return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed saves left beside a model that stands; younger ones may be another process at work."""
+    for path in _leftovers(folder, "new") + _leftovers(folder, "old"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _leftovers(folder: Path, what: str) -> list[Path]:
+    return [p for p in folder.parent.glob(f"{glob.escape(_hidden(folder, what))}*") if p.is_dir()]
+
+
+def _hidden(folder: Path, what: str) -> str:
+    return f".{folder.name}.mvcore-{what}-"
+
+
+def _flush(path: Path) -> None:
+    """Has the system write a file, or the names in a folder, to the disk; Windows knows no such thing of folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _may_replace(folder: Path) -> bool:

@@ -378,3 +378,47 @@ def test_edit_tells_all_faults_at_once() -> None:
 def test_edit_tells_a_path_that_leads_nowhere_though_the_rest_is_good() -> None:
     with pytest.raises(ConfigError, match=r"1 problem in MoPoE\n  los: unknown key, did you mean 'loss'\?"):
         edit(MODEL, {"los.beta": 1.0}, REGISTRY)
+
+
+@attrs.frozen(kw_only=True)
+class Renamed(LossConfig):
+    samples: int = 1
+    beta: float = 1.0
+
+
+def from_earlier(fields: dict[str, Any], revision: int) -> dict[str, Any]:
+    """Revision 1 called ``samples`` ``draws``; revision 2 wrote β in per cent, as 1 did."""
+    if revision == 1:
+        fields["samples"] = fields.pop("draws")
+    return {**fields, "beta": fields["beta"] / 100}
+
+
+renamed = ComponentSpec(
+    api=1, config=Renamed, build="a:b", revision=3, migrate=f"{__name__}:from_earlier"
+)
+MIGRATING = Registry([entry("loss", "renamed")])
+
+
+@pytest.mark.parametrize(
+    "written", [{"revision": 1, "draws": 5, "beta": 50.0}, {"revision": 2, "samples": 5, "beta": 50.0}, {"revision": 3, "samples": 5, "beta": 0.5}]
+)
+def test_a_spec_may_read_its_earlier_revisions(written: dict[str, Any]) -> None:
+    table = {"use": "renamed", **written}
+    before = dict(table)
+    assert structure("loss", table, MIGRATING) == Renamed(samples=5, beta=0.5)
+    assert table == before
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ({"revision": 4, "samples": 5}, "revision: expected 3, .*got 4"),
+        ({"revision": 0, "samples": 5}, "revision: expected 3, .*got 0"),
+        ({"revision": "2", "samples": 5}, "revision: expected 3, .*got '2'"),
+        ({"revision": 1, "samples": 5}, "revision: .*from_earlier' cannot read revision 1: KeyError: 'draws'"),
+        ({"revision": 2, "beta": 10.0, "smaples": 5}, "smaples: unknown key, did you mean 'samples'"),
+    ],
+)
+def test_what_no_migration_reads_is_told(written: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        structure("loss", {"use": "renamed", **written}, MIGRATING)

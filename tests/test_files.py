@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -312,6 +316,7 @@ def test_a_failing_write_leaves_the_old_model_and_no_litter(
 
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_a_failing_rename_puts_the_old_model_back(fails_at: int, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "exchange", lambda first, second: False)  # a system that cannot
     before, rename, calls = content(copy), Path.rename, 0
 
     def sometimes(self: Path, target: Path) -> Path:
@@ -324,5 +329,116 @@ def test_a_failing_rename_puts_the_old_model_back(fails_at: int, copy: Path, mon
     monkeypatch.setattr(Path, "rename", sometimes)
     with pytest.raises(OSError, match="Input/output"):
         mvcore.save(make("private, other networks"), copy)
+    assert content(copy) == before
+    assert list(copy.parent.iterdir()) == [copy]
+
+
+def save_and_die(target: Path, seconds: float) -> None:
+    """A process that saves other weights of the same config again and again, and is killed after some seconds."""
+    model = make()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.5)
+    child = os.fork()
+    if not child:
+        try:
+            while True:
+                mvcore.save(model, target)
+        finally:
+            os._exit(1)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_process_killed_while_saving_leaves_the_old_or_the_new_model(
+    can_exchange: bool, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(files, "exchange", lambda first, second: False)
+    old = mvcore.load(copy).state_dict()
+    trained = [name for name, _ in make().named_parameters()]
+    for seconds in torch.rand(20, generator=torch.Generator().manual_seed(3)).mul(0.06).tolist():
+        save_and_die(copy, seconds)
+        found = mvcore.load(copy).state_dict()
+        is_old = all(torch.equal(found[name], old[name]) for name in trained)
+        assert is_old or all(bool((found[name] == 0.5).all()) for name in trained)
+
+
+@pytest.mark.parametrize("killed_at", range(1, 5))
+def test_a_kill_at_each_step_of_a_replacement_leaves_a_model_and_the_next_save_tidies_up(
+    killed_at: int, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    steps = 0
+
+    def step(function: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*args: Any, **options: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            if steps >= killed_at:  # nothing runs after a kill, nor does any cleaning up
+                raise Killed
+            return function(*args, **options)
+
+        return stepped
+
+    new = make("private, other networks")
+    before = mvcore.load(copy).config
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "exchange", lambda first, second: False)
+        patch.setattr(Path, "rename", step(Path.rename))
+        patch.setattr(files.shutil, "rmtree", step(files.shutil.rmtree))
+        with pytest.raises(Killed):
+            mvcore.save(new, copy)
+    # steps: the old folder aside, the new one in, the old one removed, the staging folder removed
+    assert mvcore.load(copy).config == (before if killed_at <= 2 else new.config)
+    os.utime(copy.parent)
+    for path in copy.parent.iterdir():
+        if path != copy:
+            os.utime(path, (0, 0))
+    mvcore.save(new, copy)
+    assert list(copy.parent.iterdir()) == [copy]
+    assert mvcore.load(copy).config == new.config
+
+
+def test_what_others_keep_beside_a_model_and_a_save_at_work_are_left_alone(copy: Path) -> None:
+    names = {f".{copy.name}-backup", f".{copy.name}.mvcore-new-abc", f".{copy.name}2.mvcore-new-abc"}
+    for name in names:
+        (copy.parent / name).mkdir()
+    os.utime(copy.parent / f".{copy.name}-backup", (0, 0))
+    mvcore.save(make(), copy)
+    assert {path.name for path in copy.parent.iterdir()} == names | {copy.name}
+
+
+FULL_DISK = """
+import resource, signal, sys
+import mvcore
+from mvcore.errors import MvcoreError
+model = mvcore.load(sys.argv[1])
+with __import__("torch").no_grad():
+    for parameter in model.parameters():
+        parameter.fill_(0.5)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit then fails as one to a full disk does
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    mvcore.save(model, sys.argv[2])
+except (OSError, MvcoreError) as error:
+    sys.exit(f"failed: {error}")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_disk_that_fills_up_leaves_the_old_model_and_no_litter(exists: bool, copy: Path) -> None:
+    before = content(copy)
+    assert len(before["model.safetensors"]) > 20_000
+    target = copy if exists else copy.parent / "new"
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, copy, target], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr[:7]) == (1, "failed:"), done.stderr
     assert content(copy) == before
     assert list(copy.parent.iterdir()) == [copy]

@@ -118,6 +118,9 @@ class ComponentSpec:
         summary: One line for lists.
         paper: The address of the paper.
         partial_data: For models: one sentence on how rows without all modalities are trained.
+        migrate: Reads configs of earlier revisions, as ``"module:function"``: from the plain fields as they were
+            written and their revision to the plain fields of this revision. Weights must fit as they are. Its module
+            imports no torch. None: configs of other revisions are refused.
     """
 
     api: int = field(validator=validators.instance_of(int))
@@ -127,6 +130,7 @@ class ComponentSpec:
     summary: str = ""
     paper: str | None = None
     partial_data: str = ""
+    migrate: str | None = field(default=None, validator=validators.optional(_names_a_function))
 
     def builder(self) -> Callable[..., Any]:
         """The function that builds the component; the first call imports its module, and with it torch.
@@ -135,6 +139,26 @@ class ComponentSpec:
             ImportError: If the module cannot be imported.
             AttributeError: If the module has no such function.
         """
-        module, _, name = self.build.partition(":")
-        builder: Callable[..., Any] = getattr(import_module(module), name)
-        return builder
+        return _function(self.build)
+
+    def migrated(self, fields: Mapping[str, Any], revision: int) -> Mapping[str, Any]:
+        """The plain fields of an earlier revision as those of this one.
+
+        Raises:
+            ValueError: If the spec names no migration, the revision is a later one, or the migration fails.
+        """
+        if self.migrate is None or not 1 <= revision < self.revision:
+            raise ValueError(f"expected revision {self.revision}, got {revision!r}")
+        try:
+            changed: Mapping[str, Any] = _function(self.migrate)(dict(fields), revision)
+        except Exception as cause:
+            raise ValueError(
+                f"{self.migrate!r} cannot read revision {revision}: {type(cause).__name__}: {cause}"
+            ) from cause
+        return changed
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
