@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset
     from mvcore.data.missing import mcar
     from mvcore.data.schema import ModalitySpec, Schema
+    from mvcore.evaluation.evaluate import evaluate
     from mvcore.files import load, save
     from mvcore.models.multimodal import MultimodalVAE
     from mvcore.training.fit import Run, fit
@@ -29,6 +30,7 @@ _HOME = {
     "Schema": "data.schema",
     "create": "api",
     "dataset": "api",
+    "evaluate": "evaluation.evaluate",
     "fit": "training.fit",
     "load": "files",
     "mcar": "data.missing",
@@ -44,6 +46,7 @@ __all__ = [
     "Schema",
     "create",
     "dataset",
+    "evaluate",
     "fit",
     "load",
     "mcar",
