@@ -43,8 +43,7 @@ def evaluate(
         batch_size: Rows encoded and decoded at once.
 
     Raises:
-        UnknownComponentError: If a metric is not installed.
-        ConfigError: If the config of a metric does not fit.
+        ConfigError: If a metric is not installed, or its config does not fit.
         NotApplicableError: If a metric that was asked for can't be computed.
         DataError: If the data does not fit the model, or two metrics give one name.
 

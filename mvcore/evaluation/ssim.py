@@ -25,6 +25,7 @@ def ssim(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     weights = torch.exp(-0.5 * (offsets / 1.5).square())
     weights = (weights / weights.sum()).to(x.device)
+    rows = len(x)
     x, y = (v.double().flatten(0, 1).unsqueeze(1) for v in (x, y))  # differences of squares: float32 is too coarse
 
     def blur(image: Tensor) -> Tensor:
@@ -34,4 +35,4 @@ def ssim(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:
     vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     similar = (2 * mx * my + c1) * (2 * cov + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return similar.mean((1, 2, 3))
+    return similar.reshape(rows, -1).mean(1)

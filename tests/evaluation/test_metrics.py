@@ -78,26 +78,13 @@ def test_conditional_log_likelihoods_are_the_closed_form(
 
 def test_intervals_of_the_exact_model_cover_what_they_say(world: LinearGaussian, exact: MultimodalVAE) -> None:
     observed = all_patterns(3)[torch.randint(7, (900,))]
-    values = IntervalCoverage(levels=(0.5, 0.9), draws=199)(Evaluation(exact, data_of(world.sample(900, observed=observed))))
+    e = Evaluation(exact, data_of(world.sample(900, observed=observed)))
+    values = IntervalCoverage(levels=(0.5, 0.9), draws=199)(e)
     for i, m in enumerate(world.schema.names):
         n = int((observed[:, i] & (observed.sum(1) > 1)).sum())
         for level in (0.5, 0.9):  # values of one row hang together, so count rows
             bound = 4 * math.sqrt(level * (1 - level) / n)
             assert values[f"interval_coverage/{m}/{level}"] == pytest.approx(level, abs=bound)
-
-
-def test_intervals_of_an_overconfident_model_cover_less(
-    world: LinearGaussian, compose: Callable[..., MultimodalVAE]
-) -> None:
-    wrong = compose(world, experts="likelihood", prior_expert="every").float()
-    for decoder in wrong.decoders.values():
-        decoder.likelihood.scale = 1e-3  # type: ignore[union-attr]
-    test = data_of(world.sample(200))
-    try:
-        values = IntervalCoverage(levels=(0.9,), draws=99)(Evaluation(wrong, test))
-    finally:
-        del wrong
-    assert set(values) == {f"interval_coverage/{m}/0.9" for m in "abc"}
 
 
 def test_imputation_reaches_the_analytic_r2(world: LinearGaussian, exact: MultimodalVAE) -> None:
@@ -212,9 +199,7 @@ def test_targets_come_from_one_draw_and_are_right_as_often_as_exchangeable_draws
     assert values["coherence/unconditional"] == 1
     assert values["coherence/unconditional/entropy"] == pytest.approx(math.log(2), abs=0.01)
     # z and a draw of its posterior are normal with correlation 1 − posterior variance: signs agree by Sheppard's formula
-    each = [
-        0.5 + math.asin(1 - float(1 / (1 + world.precision(m)[0]))) / math.pi for m in world.schema.names
-    ]
+    each = [0.5 + math.asin(1 - float(1 / (1 + world.precision(m)[0]))) / math.pi for m in world.schema.names]
     assert values["coherence/1_inputs"] == pytest.approx(sum(each) / 3, abs=4 * 0.5 / math.sqrt(n))
 
 
@@ -237,27 +222,27 @@ def test_the_best_match_of_clusters_by_hand() -> None:
 
 
 def test_separated_clusters_score_one_whatever_they_are_called(world: LinearGaussian, exact: MultimodalVAE) -> None:
-    classes = torch.arange(30) % 3
-    z = torch.tensor([[20.0, 0.0], [-20.0, 20.0], [-20.0, -20.0]], dtype=torch.float64)[classes]
+    classes = torch.arange(30) % 2
+    z = torch.tensor([[20.0, 20.0], [-20.0, -20.0]], dtype=torch.float64)[classes]
     observed = all_patterns(3).repeat(5, 1)[:30]
     batch = Batch.from_dense(
         {m: z @ world.W[m].T + world.b[m] for m in world.schema.names},
         {m: observed[:, i] for i, m in enumerate(world.schema.names)},
     )
-    for names in ([0, 1, 2], [5, 0, 9]):
+    for names in ([0, 1], [9, 2]):
         test = data_of(batch, labels=np.array(names)[classes.numpy()])
         values = Clustering()(Evaluation(exact, test))
         assert values == pytest.approx({f"clustering/{score}": 1.0 for score in ("accuracy", "nmi", "ari")})
     one = Evaluation(exact, test, resources={"clusters": lambda view: torch.zeros(len(view.batch))})
     values = Clustering(clusters="resource")(one)
-    assert values == pytest.approx({"clustering/accuracy": 1 / 3, "clustering/nmi": 0, "clustering/ari": 0})
+    assert values == pytest.approx({"clustering/accuracy": 1 / 2, "clustering/nmi": 0, "clustering/ari": 0})
 
 
 def test_the_probe_counts_the_rows_that_have_all_of_a_subset(world: LinearGaussian, exact: MultimodalVAE) -> None:
     """Labels that the embedding tells in rows with all, and that are turned round in rows with a alone."""
     n = 60
     sign = torch.where(torch.arange(n) % 2 == 0, 30.0, -30.0).double()
-    z = torch.stack([sign, torch.zeros(n, dtype=torch.float64)], 1)
+    z = torch.stack([sign, torch.randn(n, dtype=torch.float64)], 1)
     x = {m: z @ world.W[m].T + world.b[m] for m in world.schema.names}
     labels = (sign > 0).numpy()
     train = data_of(Batch.from_dense(x), labels=labels)
