@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -12,8 +13,11 @@ from benchmarks.networks import Encoder, Networks, make_networks
 from benchmarks.settings import LEARNING_RATE, Rows, Setting
 from mvcore.api import create
 from mvcore.data.batch import Batch
+from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import Schema
 from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
+from mvcore.evaluation.coherence import Coherence
+from mvcore.evaluation.evaluation import Evaluation
 from mvcore.losses.elbo import ELBO
 from mvcore.models.base import Model
 from mvcore.models.multimodal import MultimodalVAE
@@ -132,3 +136,36 @@ def joint_log_likelihood(model: Model, rows: Rows, *, K: int = 1000) -> Callable
         model.log_likelihood(batch, K)
 
     return estimate
+
+
+def coherence(model: Model, rows: Rows) -> Callable[[], None]:
+    """The coherence over all subsets, each modality encoded once."""
+    data, classifiers = _judged(model, rows)
+
+    def measure() -> None:
+        Coherence(draws=1)(Evaluation(model, data, batch_size=len(data), resources={"classifiers": classifiers}))
+
+    return measure
+
+
+def coherence_encoding_anew(model: Model, rows: Rows) -> Callable[[], None]:
+    """The same draws, decodings and classifications, every subset encoded for itself."""
+    data, classifiers = _judged(model, rows)
+    names = data.schema.names
+    subsets = [given for size in range(1, len(names)) for given in combinations(names, size)]
+
+    @torch.no_grad()
+    def measure() -> None:
+        for given in subsets:
+            latents = model.encode(data.batch().only(given))
+            for target in set(names) - set(given):
+                classifiers[target](model.decode(latents.values, [target])[target].mean[0])
+
+    return measure
+
+
+def _judged(model: Model, rows: Rows) -> tuple[MultimodalDataset, dict[str, Callable[[Tensor], Tensor]]]:
+    labels = torch.arange(len(rows.observed)) % 10
+    data = MultimodalDataset(rows.x, {m: rows.observed[:, i] for i, m in enumerate(rows.x)}, labels=labels)
+    weights = torch.randn(rows.x["m0"][0].numel(), 10, generator=torch.Generator().manual_seed(0))
+    return data, dict.fromkeys(data.schema.names, lambda x: x.flatten(1) @ weights)

@@ -108,6 +108,16 @@ def check_same_likelihood(model: MultimodalVAE, multivae: theirs.BaseMultiVAE, r
     torch.testing.assert_close(mine, other.to(mine), rtol=1e-3, atol=0.0)
 
 
+def coherence(name: str, repeats: int) -> Iterator[Result]:
+    """The coherence over all subsets from one encoding of each modality, and from a new one for each subset."""
+    rows, model = draw_rows(IMAGES), ours.mopoe(IMAGES)
+    once = ours.coherence(model, rows)
+    calls = ours.count_encoder_calls(model)
+    once()
+    assert calls == dict.fromkeys(IMAGES.names, 1), f"the encoders were called {calls} times, expected once each"
+    return compare(name, {"mvcore": once, "encoding anew": ours.coherence_encoding_anew(model, rows)}, repeats)
+
+
 CASES: dict[str, Callable[[str, int], Iterator[Result]]] = {
     "MoPoE complete": lambda name, n: mopoe(name, IMAGES, 0.0, n),
     "MoPoE half missing": lambda name, n: mopoe(name, IMAGES, HALF_MISSING, n),
@@ -117,6 +127,7 @@ CASES: dict[str, Callable[[str, int], Iterator[Result]]] = {
     "JNF sampling from two": lambda name, n: jnf(name, max(3, n // 3)),
     "joint likelihood, 784 features": lambda name, n: likelihood(name, FEATURES_784, max(3, n // 3)),
     "joint likelihood, 64 features": lambda name, n: likelihood(name, FEATURES_64, max(3, n // 3)),
+    "coherence over all subsets": lambda name, n: coherence(name, max(3, n // 5)),
 }
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mvcore.data.missing import mar, mcar, mnar
     from mvcore.data.schema import ModalitySpec, Schema
     from mvcore.data.sources import from_anndata, from_mudata, from_torch_dataset
+    from mvcore.evaluation.evaluate import evaluate
     from mvcore.files import load, save
     from mvcore.imputation import embed, impute
     from mvcore.models.multimodal import MultimodalVAE
@@ -33,6 +34,7 @@ _HOME = {
     "create": "api",
     "dataset": "api",
     "embed": "imputation",
+    "evaluate": "evaluation.evaluate",
     "fit": "training.fit",
     "from_anndata": "data.sources",
     "from_frames": "data.frames",
@@ -56,6 +58,7 @@ __all__ = [
     "create",
     "dataset",
     "embed",
+    "evaluate",
     "fit",
     "from_anndata",
     "from_frames",

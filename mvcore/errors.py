@@ -198,3 +198,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 class TrainingError(MvcoreError, ArithmeticError):
     """A training that cannot go on, such as one whose loss is not finite."""
+
+
+class NotApplicableError(MvcoreError, ValueError):
+    """A metric that cannot be computed on this data with these resources.
+
+    Args:
+        message: What is lacking, and what to give.
+    """

@@ -7,7 +7,7 @@ A joint posterior derives from ``mvcore.posteriors.base.JointPosterior``, a like
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mvcore.data.batch import Batch
     from mvcore.distributions.latents import How, Latents
+    from mvcore.evaluation.evaluation import Evaluation
     from mvcore.losses.base import LossOutput
     from mvcore.models.base import Model
     from mvcore.models.passes import Pass
@@ -75,6 +76,20 @@ class Sampler(Protocol):
 
     def draw(self, n: int) -> Latents:
         """N draws, K = n and N = 1, from torch's global generator."""
+        ...
+
+
+class Metric(Protocol):
+    """A measure of a trained model."""
+
+    def __call__(self, e: Evaluation) -> Mapping[str, float]:
+        """Values by name; each name starts with the metric's own, parts are joined by ``/``.
+
+        A value that no row has is left out.
+
+        Raises:
+            NotApplicableError: If the data or a resource that the metric needs is not there.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def patterns(data: MultimodalDataset, *, most: int = 15) -> Figure:
     """How many rows have each set of modalities: bars above a matrix of what the set holds."""
     counts = dict(list(data.patterns().items())[:most])
-    figure, (above, below) = _axes(2, 1, size=(7, 4.5), sharex=True, gridspec_kw={"height_ratios": (2, 1)})
+    figure, (above, below) = axes_of(2, 1, size=(7, 4.5), sharex=True, gridspec_kw={"height_ratios": (2, 1)})
     above.bar(range(len(counts)), list(counts.values()), color="C0")
     above.set(ylabel="rows", title=f"Observed modalities: {len(data)} rows, {len(data.patterns())} patterns")
     names = data.schema.names
@@ -31,7 +31,7 @@ def patterns(data: MultimodalDataset, *, most: int = 15) -> Figure:
 
 def history(rows: Sequence[dict[str, Any]]) -> Figure:
     """The loss and its terms over the epochs, one panel for the loss and one for the divergences."""
-    figure, axes = _axes(1, 2, size=(10.5, 3.2))
+    figure, axes = axes_of(1, 2, size=(10.5, 3.2))
     epochs = [row["epoch"] for row in rows]
     axes[0].plot(epochs, [row["loss"] for row in rows], label="training")
     if "validation_loss" in rows[-1]:
@@ -47,7 +47,7 @@ def history(rows: Sequence[dict[str, Any]]) -> Figure:
 
 def imputation(results: Sequence[Imputation]) -> Figure:
     """Scores of the model and of the simple predictors for each hidden modality."""
-    figure, axes = _axes(1, 1, size=(7, 3.2))
+    figure, axes = axes_of(1, 1, size=(7, 3.2))
     for i, (key, color) in enumerate({"model": "C0", "ridge": "0.55", "neighbours": "0.75", "mean": "0.9"}.items()):
         values = [max(-0.1, getattr(r, key)) for r in results]
         axes.bar(np.arange(len(results)) + 0.2 * i - 0.3, values, width=0.2, label=key, color=color, edgecolor="0.4")
@@ -62,7 +62,7 @@ def embedding(points: Any, labels: Any, *, title: str) -> Figure:
     """The first two principal components of embeddings ``(n, D)``, coloured by label."""
     centred = np.asarray(points) - np.asarray(points).mean(0)
     plane = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
-    figure, axes = _axes(1, 1, size=(4.8, 4.2))
+    figure, axes = axes_of(1, 1, size=(4.8, 4.2))
     for i, label in enumerate(np.unique(labels)):
         here = np.asarray(labels) == label
         axes.scatter(*plane[here].T, s=9, color=f"C{i}", label=str(label))
@@ -75,7 +75,7 @@ def image_rows(rows: dict[str, Any], *, title: str) -> Figure:
     """Images ``(n, height, width)`` one row for each name, such as the truth above its imputation."""
     rows = {name: np.asarray(images) for name, images in rows.items()}
     count = len(next(iter(rows.values())))
-    figure, axes = _axes(len(rows), count, size=(0.75 * count + 1, 0.85 * len(rows) + 0.4))
+    figure, axes = axes_of(len(rows), count, size=(0.75 * count + 1, 0.85 * len(rows) + 0.4))
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(line, images, strict=True):
             ax.imshow(image, cmap="gray_r", vmin=rows["truth"].min(), vmax=rows["truth"].max())
@@ -85,7 +85,8 @@ def image_rows(rows: dict[str, Any], *, title: str) -> Figure:
     return figure
 
 
-def _axes(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+def axes_of(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """A figure with so many rows and columns of axes, of a size in inches, and the axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

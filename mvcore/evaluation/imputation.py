@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any, final
 
 import numpy as np
 import torch
 from attrs import frozen
+from torch import Tensor
 
+from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.models.base import Model
-
-Array = np.ndarray[Any, Any]
+from mvcore.errors import NotApplicableError
+from mvcore.evaluation import baselines
+from mvcore.evaluation.baselines import Array
+from mvcore.evaluation.evaluation import Evaluation, has_and_another
+from mvcore.models.base import Encodings, Model
+from mvcore.models.estimators import predictive_mean
 
 
 @final
@@ -41,7 +45,7 @@ def imputation(
 ) -> list[Imputation]:
     r"""Hides one modality at a time in the test rows and scores its prediction from what is left.
 
-    R² is taken over all values of the modality, each feature scaled by its range in training,
+    R² is taken over all known values of the modality, each feature scaled by its range in training,
     :math:`1 - \sum (x - \hat x)^2 / \sum (x - \bar x)^2` with the training mean :math:`\bar x`.
 
     Args:
@@ -51,104 +55,119 @@ def imputation(
         K: Draws of the posterior whose predictions are averaged.
         batch_size: Rows predicted at once.
     """
-    return [_hidden(model, _Hidden(train, test, name), K, batch_size) for name in test.schema.names]
+    results = []
+    for name in test.schema.names:
+        task = Hidden(train, test, name)
+        score = task.score(_imputed(model, task, K, batch_size))
+        results.append(Imputation(modality=name, score=task.kind, rows=len(task.test), model=score, **task.baselines()))
+    return results
 
 
 def imputation_score(
     model: Model, train: MultimodalDataset, test: MultimodalDataset, name: str, *, K: int = 64, batch_size: int = 512
 ) -> float:
     """The model's score alone for one hidden modality; see ``imputation``."""
-    return _model_score(model, _Hidden(train, test, name), K, batch_size)
+    task = Hidden(train, test, name)
+    return task.score(_imputed(model, task, K, batch_size))
 
 
 @final
-class _Hidden:
+class ImputationMetric:
+    """``imputation/<modality>``, its baselines, and the score for each pattern of the other modalities.
+
+    Args:
+        K: Draws of the posterior whose predictions are averaged; the evaluation's by default.
+        baselines: Whether simple predictors are scored too.
+        min_rows: Rows that a pattern needs for a score of its own.
+    """
+
+    def __init__(self, *, K: int | None = None, baselines: bool = True, min_rows: int = 10) -> None:
+        self.K, self.baselines, self.min_rows = K, baselines, min_rows
+
+    def __call__(self, e: Evaluation) -> dict[str, float]:
+        """Hides one modality at a time; needs the training rows."""
+        train, values = e.training(), {}
+        for name in e.names:
+            if not (bool(has_and_another(e.test.batch(), name).any()) and bool(train.batch().column(name).any())):
+                e.skipped[f"imputation/{name}"] = "No test row has it and another modality, or no training row has it."
+                continue
+            task = Hidden(train, e.test, name)
+            predicted = task.rows_of(self._predict(e, name))
+            values[f"imputation/{name}"] = task.score(predicted)
+            for others, rows in task.patterns().items():
+                if len(rows) >= self.min_rows:
+                    values[f"imputation/{name}/given/{'+'.join(others)}"] = task.score(predicted, rows)
+            if self.baselines:
+                values |= {f"imputation/{name}/{key}": value for key, value in task.baselines().items()}
+        if not values:
+            raise NotApplicableError("No test row has a modality that can be hidden and another to predict it from.")
+        return values
+
+    def _predict(self, e: Evaluation, name: str) -> Tensor:
+        def mean(view: Encodings, batch: Batch) -> Tensor:
+            latents = e.model.posterior(view).draw(self.K or e.K)
+            rows = has_and_another(batch, name).nonzero().squeeze(1).to(batch.device)
+            return predictive_mean(e.model, latents.take(rows), name)
+
+        return torch.cat(e.map(mean, [m for m in e.names if m != name])).cpu()
+
+
+@final
+class Hidden:
     """The task of predicting one hidden modality: the rows that can be scored, and what is true of them."""
 
     def __init__(self, train: MultimodalDataset, test: MultimodalDataset, name: str) -> None:
         self.train, self.name = train, name
         self.others = [m for m in test.schema.names if m != name]
-        have = test.batch().only(self.others).observed.any(1) & test.batch().column(name)
-        self.test = test.select(have)
-        self.truth = _encoded(self.test, name)[0]
-        known, self.learn = _encoded(train, name)
-        self.known = known[self.learn]
-        self.score, self.kind = _score(test, name, self.known)
+        self.test = test.select(has_and_another(test.batch(), name))
+        self.truth, _, self.known = baselines.encoded(self.test, name)
+        learn, self.has_target, known = baselines.encoded(train, name)
+        learn, known = learn[self.has_target], known[self.has_target]
+        self.mean = baselines.known_mean(learn, known)
+        self.learn = np.where(known, learn, self.mean)
+        spread = self.learn.max(0) - self.learn.min(0)
+        self.scale = np.where(spread > 0, spread, 1)
+        discrete = test.schema[name].likelihood in ("bernoulli", "categorical")
+        self.kind = "accuracy" if discrete else "R²"
+
+    def rows_of(self, values: Tensor) -> Array:
+        """Predicted values ``(n, *shape)`` as rows of numbers, categories one-hot."""
+        return baselines.one_hot(self.test, self.name, values)
+
+    def score(self, predicted: Array, rows: Any = slice(None)) -> float:
+        """R² or accuracy of predictions ``(n, F)`` of all rows, over some of the rows."""
+        truth, predicted, known = self.truth[rows], predicted[rows], self.known[rows]
+        if self.kind == "R²":
+            errors = (np.square((truth - p) / self.scale)[known].sum() for p in (predicted, self.mean))
+            left, total = errors
+            return float(1 - left / total) if total > 0 else float("nan")
+        categories = self.test.schema[self.name].categories
+        if categories is None:
+            return float(((predicted > 0.5) == (truth > 0.5))[known].mean())
+        shape = (len(truth), categories, -1)
+        right = truth.reshape(shape).argmax(1) == predicted.reshape(shape).argmax(1)
+        return float(right[known.reshape(shape)[:, 0]].mean())
+
+    def baselines(self) -> dict[str, float]:
+        """Scores of the mean, of ridge regression and of the nearest neighbours."""
+        x_train, x_test = baselines.design(self.train, self.test, self.others)
+        x_train = x_train[self.has_target]
+        return {
+            "mean": self.score(np.broadcast_to(self.mean, self.truth.shape)),
+            "ridge": self.score(baselines.ridge(x_train, self.learn, x_test)),
+            "neighbours": self.score(baselines.neighbours(x_train, self.learn, x_test)),
+        }
+
+    def patterns(self) -> dict[tuple[str, ...], Array]:
+        """The rows with each set of the other modalities, as indices."""
+        observed = self.test.batch().only(self.others).observed
+        found = {}
+        for pattern in observed.unique(dim=0):
+            names = tuple(m for m, has in zip(self.others, pattern.tolist(), strict=True) if has)
+            found[names] = (observed == pattern).all(1).nonzero().squeeze(1).numpy()
+        return found
 
 
-def _model_score(model: Model, task: _Hidden, K: int, batch_size: int) -> float:
+def _imputed(model: Model, task: Hidden, K: int, batch_size: int) -> Array:
     views = (batch.without([task.name]) for batch in task.test.batches(batch_size))
-    predicted = torch.cat([model.impute(view, K=K)[task.name].cpu() for view in views])
-    return task.score(task.truth, _one_hot(task.test, task.name, predicted))
-
-
-def _hidden(model: Model, task: _Hidden, K: int, batch_size: int) -> Imputation:
-    x_train, x_test = _design(task.train, task.test, task.others)
-    x_train = x_train[task.learn]
-    return Imputation(
-        modality=task.name,
-        score=task.kind,
-        rows=len(task.test),
-        model=_model_score(model, task, K, batch_size),
-        mean=task.score(task.truth, np.broadcast_to(task.known.mean(0), task.truth.shape)),
-        ridge=task.score(task.truth, _ridge(x_train, task.known, x_test)),
-        neighbours=task.score(task.truth, _neighbours(x_train, task.known, x_test)),
-    )
-
-
-def _score(data: MultimodalDataset, name: str, known: Array) -> tuple[Callable[[Array, Array], float], str]:
-    spread = known.max(0) - known.min(0)
-    scale = np.where(spread > 0, spread, 1)
-    mean = known.mean(0)
-
-    def r2(truth: Array, predicted: Array) -> float:
-        left = np.square((truth - predicted) / scale).sum()
-        return float(1 - left / np.square((truth - mean) / scale).sum())
-
-    def accuracy(truth: Array, predicted: Array) -> float:
-        if data.schema[name].categories is None:
-            return float(((predicted > 0.5) == (truth > 0.5)).mean())
-        shape = (len(truth), data.schema[name].categories or 1, -1)
-        return float((truth.reshape(shape).argmax(1) == predicted.reshape(shape).argmax(1)).mean())
-
-    discrete = data.schema[name].likelihood in ("bernoulli", "categorical")
-    return (accuracy, "accuracy") if discrete else (r2, "R²")
-
-
-def _encoded(data: MultimodalDataset, name: str) -> tuple[Array, Array]:
-    """One modality as rows of numbers, categories one-hot, and the mask of the rows that have it."""
-    values, have = data.dense(name)
-    return _one_hot(data, name, values), have.numpy()
-
-
-def _one_hot(data: MultimodalDataset, name: str, values: torch.Tensor) -> Array:
-    if (categories := data.schema[name].categories) is not None:
-        values = torch.nn.functional.one_hot(values, categories).movedim(-1, 1)
-    array: Array = values.flatten(1).double().numpy()
-    return array
-
-
-def _design(train: MultimodalDataset, test: MultimodalDataset, names: Iterable[str]) -> tuple[Array, Array]:
-    """Features of some modalities side by side, standardised, 0 (the mean) where a row lacks the modality."""
-    sides: tuple[list[Array], list[Array]] = ([], [])
-    for name in names:
-        values, have = _encoded(train, name)
-        loc, scale = values[have].mean(0), values[have].std(0)
-        for side, data in zip(sides, (train, test), strict=True):
-            values, have = _encoded(data, name)
-            side.append(np.where(have[:, None], (values - loc) / np.where(scale > 0, scale, 1), 0))
-    return np.concatenate(sides[0], 1), np.concatenate(sides[1], 1)
-
-
-def _ridge(x: Array, y: Array, x_test: Array) -> Array:
-    from sklearn.linear_model import RidgeCV
-
-    predicted: Array = RidgeCV(alphas=np.logspace(0, 4, 9)).fit(x, y).predict(x_test)
-    return predicted.reshape(len(x_test), -1)
-
-
-def _neighbours(x: Array, y: Array, x_test: Array) -> Array:
-    from sklearn.neighbors import KNeighborsRegressor
-
-    predicted: Array = KNeighborsRegressor(min(10, len(x))).fit(x, y).predict(x_test)
-    return predicted.reshape(len(x_test), -1)
+    return task.rows_of(torch.cat([model.impute(view, K=K)[task.name].cpu() for view in views]))

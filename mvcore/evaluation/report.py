@@ -1,11 +1,102 @@
-"""Results as tables for people."""
+"""Results as numbers in a file, as tables for people, and as figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
 
-from mvcore.evaluation.imputation import Imputation
+from attrs import frozen
+
+from mvcore.errors import DataError
+
+if TYPE_CHECKING:
+    from mvcore.evaluation.imputation import Imputation
+
+
+@final
+@frozen(kw_only=True)
+class Report:
+    """What ``mvcore.evaluate`` found."""
+
+    values: Mapping[str, float]
+    """Values by name, such as ``linear_probe/2_inputs``; ``docs/evaluation.md`` says what each means."""
+    skipped: Mapping[str, str]
+    """Metrics, or parts of them, that could not be computed, each with the reason."""
+    about: Mapping[str, Any]
+    """What was measured: model, rows, seed, draws, version."""
+
+    def under(self, prefix: str) -> dict[str, float]:
+        """The values whose names go on after ``prefix/``, by the rest of the name."""
+        start = f"{prefix}/"
+        return {name.removeprefix(start): v for name, v in self.values.items() if name.startswith(start)}
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report as JSON, whole or not at all; a value that is not finite is written as null."""
+        return write_whole(Path(path), self._json().encode())
+
+    def markdown(self) -> str:
+        """A table of the values, one of what was left out, and what was measured."""
+        about = ", ".join(f"{key} {value}" for key, value in self.about.items() if value is not None)
+        parts = [f"# Evaluation\n\n{about}", markdown(("value", ""), self.values.items())]
+        if self.skipped:
+            parts.append(markdown(("left out", "why"), self.skipped.items()))
+        return "\n\n".join(parts) + "\n"
+
+    def figures(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Draws each metric that was computed and has a figure into a PNG of its name; needs matplotlib."""
+        from mvcore.evaluation.report_figures import draw
+
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return [write_whole(Path(folder) / f"{name}.png", _png(figure)) for name, figure in draw(self).items()]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Writes ``report.json``, ``report.md`` and the figures into a folder, whole or not at all.
+
+        Raises:
+            DataError: If the folder holds something; a report replaces nothing.
+        """
+        target = Path(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise DataError(f"{str(target)!r} holds something already; choose a folder that is new or empty.")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            self.to_json(staging / "report.json")
+            write_whole(staging / "report.md", self.markdown().encode())
+            self.figures(staging)
+            staging.chmod(0o755)
+            staging.replace(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return target
+
+    def _json(self) -> str:
+        values = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
+        whole = {"about": dict(self.about), "values": values, "skipped": dict(self.skipped)}
+        return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Writes a file under another name, flushes it to the disk and renames it."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    staged = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.chmod(0o644)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+    return path
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -24,3 +115,9 @@ def imputation_table(results: Iterable[Imputation]) -> str:
 
 def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _png(figure: Any) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -52,12 +52,22 @@ def conditional_log_likelihood(
     K: int,
 ) -> Tensor:
     """Log p(x_T | x_S) of each row ``(B,)``; NaN without a target."""
-    both = batch.only([*target, *given])
-    encodings = model.encode_modalities(both)
-    condition = encodings.only(given)
-    targets = batch.only(target)
+    encodings = model.encode_modalities(batch.only([*target, *given]))
+    return conditional_of_encodings(model, encodings, target, given, estimator, K)
+
+
+def conditional_of_encodings(
+    model: Model,
+    both: Encodings,
+    target: Sequence[str],
+    given: Sequence[str],
+    estimator: Literal["predictive", "ratio", "reweighted"],
+    K: int,
+) -> Tensor:
+    """Log p(x_T | x_S) of each row ``(B,)`` from the encodings of T and S together; NaN without a target."""
+    condition, targets = both.only(given), both.batch.only(target)
     if estimator == "ratio":
-        value = log_likelihood(model, both, encodings, K) - log_likelihood(model, condition.batch, condition, K)
+        value = log_likelihood(model, both.batch, both, K) - log_likelihood(model, condition.batch, condition, K)
     elif estimator == "predictive":
         latents = model.posterior(condition).draw(K, "spread")
         value = latents.log_mean_exp(score(model, targets, latents))

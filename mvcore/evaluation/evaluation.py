@@ -1,0 +1,185 @@
+"""What metrics measure: a model on test rows, every modality encoded once and fused for any subset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvcore.data.batch import Batch
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.distributions.observations import Observation
+from mvcore.errors import DataError, NotApplicableError
+from mvcore.models.base import Encodings, Model, isolated
+from mvcore.models.estimators import BLOCK
+
+T = TypeVar("T")
+Part = Literal["test", "train"]
+
+
+@final
+class Evaluation:
+    """A trained model on test rows; each network encodes each row once, however many subsets are asked for.
+
+    One rule says which rows count. **A named set of modalities means the rows that have all of it**, and they are
+    conditioned on it alone. Where no set is named, each row is conditioned on all that it has.
+
+    Draws depend on ``seed`` and the batch alone, not on what was asked before; the global random state stays as it is.
+
+    Args:
+        model: A trained model.
+        test: The rows to measure on, complete or partial.
+        train: The rows that the model was trained on; probes and simple predictors learn from them.
+        seed: Seed of all draws.
+        K: Draws of each row, for metrics that do not say how many they take.
+        batch_size: Rows encoded and decoded at once. It changes nothing but the draws.
+        resources: What is not JSON and some metrics need, such as ``{"classifiers": {…}}``.
+
+    Raises:
+        DataError: If the data does not fit the model.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        test: MultimodalDataset,
+        train: MultimodalDataset | None = None,
+        *,
+        seed: int = 0,
+        K: int = 100,
+        batch_size: int = 256,
+        resources: Mapping[str, Any] | None = None,
+    ) -> None:
+        for name, value in {"K": K, "batch_size": batch_size}.items():
+            if value < 1:
+                raise DataError(f"{name} must be 1 or greater, got {value!r}.")
+        for data in [test] if train is None else [test, train]:
+            model.check(data)
+        self.model, self.test, self.train, self.seed, self.K, self.batch_size = model, test, train, seed, K, batch_size
+        self.resources = MappingProxyType(dict(resources or {}))
+        #: Parts of metrics that were left out, each with the reason.
+        self.skipped: dict[str, str] = {}
+        self._encodings: dict[Part, list[Encodings]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities, in order."""
+        return self.model.schema.names
+
+    def encodings(self, part: Part = "test") -> list[Encodings]:
+        """The encoded modalities, one entry for each batch; encoded on the first call, kept for all others."""
+        if part not in self._encodings:
+            data = self.test if part == "test" else self.training()
+            device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+            with isolated(self.model, None):
+                self._encodings[part] = [
+                    self.model.encode_modalities(batch.to(device)) for batch in data.batches(self.batch_size)
+                ]
+        return self._encodings[part]
+
+    def map(
+        self,
+        function: Callable[[Encodings, Batch], T],
+        given: Iterable[str] | None = None,
+        part: Part = "test",
+    ) -> list[T]:
+        """What a function makes of each batch, in evaluation mode and without gradients.
+
+        Args:
+            function: Takes the encodings of what is given and the whole batch. Its draws come from the global
+                generator, which is seeded for each batch and put back.
+            given: The modalities to condition on; all that each row has, where None.
+            part: ``test`` or ``train``.
+        """
+        names, results = None if given is None else tuple(given), []
+        for i, encodings in enumerate(self.encodings(part)):
+            view = encodings if names is None else encodings.only(names)
+            with isolated(self.model, torch.Generator().manual_seed(1_000_003 * self.seed + i)):
+                results.append(function(view, encodings.batch))
+        return results
+
+    def embed(self, given: Iterable[str] | None = None, part: Part = "test") -> np.ndarray[Any, Any]:
+        """Posterior means of the shared latent ``(n, D)`` of all rows; the prior's for a row with nothing given."""
+        points = self.map(lambda view, _: self.model.posterior(view).point()["shared"][0], given, part)
+        return torch.cat(points).cpu().numpy()
+
+    def decode(self, latents: Mapping[str, Tensor], name: str) -> Iterator[Observation]:
+        """p(x_m | latents) for latents ``(K, N, …)``, in blocks of draws that fit into a cache."""
+        K, N = next(iter(latents.values())).shape[:2]
+        step = max(1, BLOCK // max(1, N))
+        for k in range(0, K, step):
+            yield self.model.decode({n: v[k : k + step] for n, v in latents.items()}, [name])[name]
+
+    def rows(self, given: Iterable[str]) -> Tensor:
+        """Which test rows ``(n,)`` have all the given modalities."""
+        return has_all(self.test.batch(), given)
+
+    def subsets(self, size: int) -> list[tuple[str, ...]]:
+        """Every subset of the modalities with as many members."""
+        return list(combinations(self.names, size))
+
+    def labels(self) -> np.ndarray[Any, Any]:
+        """The labels of the test rows ``(n,)``.
+
+        Raises:
+            NotApplicableError: If there are none.
+        """
+        return _labels("test", self.test)
+
+    def training(self) -> MultimodalDataset:
+        """The training rows.
+
+        Raises:
+            NotApplicableError: If they were not given.
+        """
+        if self.train is None:
+            raise NotApplicableError("It needs the training rows; give train=….")
+        return self.train
+
+    def training_labels(self) -> np.ndarray[Any, Any]:
+        """The labels of the training rows ``(n,)``.
+
+        Raises:
+            NotApplicableError: If there are none.
+        """
+        return _labels("train", self.training())
+
+    def resource(self, name: str, what: str) -> Any:
+        """What was given as a resource.
+
+        Args:
+            name: Its name.
+            what: What it should be, for the error.
+
+        Raises:
+            NotApplicableError: If it was not given.
+        """
+        if name not in self.resources:
+            raise NotApplicableError(f"It needs {what}; give resources={{{name!r}: …}}.")
+        return self.resources[name]
+
+
+def has_all(batch: Batch, names: Iterable[str]) -> Tensor:
+    """Which rows of a batch ``(B,)`` have all of some modalities, on the host."""
+    return batch.only(names).observed.all(1)
+
+
+def has_and_another(batch: Batch, name: str) -> Tensor:
+    """Which rows of a batch ``(B,)`` have a modality and at least one other, on the host."""
+    return batch.column(name) & batch.without([name]).observed.any(1)
+
+
+def sizes(chosen: tuple[int, ...], most: int) -> list[int]:
+    """The sizes of subsets to look at: those chosen, up to ``most``; all where none is chosen."""
+    return [size for size in range(1, most + 1) if not chosen or size in chosen]
+
+
+def _labels(part: Part, data: MultimodalDataset) -> np.ndarray[Any, Any]:
+    if data.labels is None:
+        raise NotApplicableError(f"It needs labels, and the {part} rows have none; give labels=… to the data set.")
+    return data.labels
