@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ def covariates(context: Mapping[str, Any] | None, size: int) -> dict[str, Tensor
         values = _numbers(f"covariate {name!r}", given, size)
         if not values.is_floating_point() and values.dtype != torch.long:
             values = values.float() if values.dtype == torch.bool else values.long()
-        if values.is_floating_point() and (bad := int((~values.isfinite()).reshape(size, -1).any(1).sum())):
+        lacking = ~values.isfinite().reshape(size, prod(values.shape[1:])).all(1)
+        if bad := int(lacking.sum()):
             raise DataError(
                 f"The covariate {name!r} is NaN or infinite in {bad} of {size} rows; every row needs its covariates. "
                 "Fill them in, or make the covariate a modality, which rows may lack."

@@ -163,7 +163,7 @@ class _CountLikelihood(Likelihood):
     def check(self, x: Tensor) -> str | None:
         """Values that are no counts."""
         if bool(((x < 0) | (x != x.floor())).any()):
-            return f"a likelihood of counts needs the values 0, 1, 2, …, got {x.min().item():g} to {x.max().item():g}"
+            return f"a count likelihood needs counts 0, 1, 2, …, got {x.min().item():g} to {x.max().item():g}"
         return None
 
 
