@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, final
 
 from attrs import frozen
@@ -17,9 +18,9 @@ from mvcore.losses.elbo import ELBO
 from mvcore.losses.importance import IWAE, DReG
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.models.priors import StandardPrior
-from mvcore.nn import conv, mlp
+from mvcore.nn import conv, mlp, resnet
 from mvcore.plugins.registry import Registry
-from mvcore.plugins.spec import ComponentConfig
+from mvcore.plugins.spec import ComponentConfig, DecoderConfig, EncoderConfig
 from mvcore.posteriors.product import ProductOfExperts
 from mvcore.samplers.prior import PriorSampler
 
@@ -28,6 +29,28 @@ def build_component(config: ComponentConfig, registry: Registry | None = None, *
     """Builds any component from its config, with the arguments that its kind's builders take."""
     registry = registry or Registry.installed()
     return registry.load(registry.entry_of(type(config))).builder()(config, **arguments)
+
+
+def build_network(
+    config: EncoderConfig | DecoderConfig, schema: Schema, registry: Registry | None = None, **arguments: Any
+) -> Any:
+    """Builds an encoder or a decoder, which is told ``context_dim`` where the schema has covariates.
+
+    Raises:
+        ConfigError: If the schema has covariates and the component can't take them.
+    """
+    if not schema.context:
+        return build_component(config, registry, **arguments)
+    registry = registry or Registry.installed()
+    entry = registry.entry_of(type(config))
+    builder = registry.load(entry).builder()
+    if "context_dim" not in signature(builder).parameters:
+        names = ", ".join(covariate.name for covariate in schema.context)
+        raise ConfigError(
+            [f"{arguments['modality'].name}: the {entry.kind} {entry.id!r} takes no covariates, and the data has "
+             f"{names}; choose another {entry.kind}, or leave them out"]
+        )  # fmt: skip
+    return builder(config, **arguments, context_dim=schema.context_dim)
 
 
 @final
@@ -68,10 +91,10 @@ def build_parts(
         own, latent = config.modalities[m.name], (latent_dims or {}).get(m.name, config.latent_dim)
         sizes = {"modality": m, "latent_dim": latent, "private_dim": (private_dims or {}).get(m.name, 0)}
         likelihood = build_component(own.likelihood, registry, modality=m)
-        network = build_component(own.decoder, registry, **sizes, n_outputs=likelihood.n_outputs)
+        network = build_network(own.decoder, schema, registry, **sizes, n_outputs=likelihood.n_outputs)
         target = None if own.target == "none" else Affine(m.shape, own.target)
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
-        parts["encoders"][m.name] = build_component(own.encoder, registry, **sizes)
+        parts["encoders"][m.name] = build_network(own.encoder, schema, registry, **sizes)
         parts["decoders"][m.name] = lik.LikelihoodDecoder(network, likelihood, target)
         largest = max(other.size for other in schema)
         parts["weights"][m.name] = largest / m.size if own.weight == "dimension" else own.weight
@@ -101,39 +124,63 @@ def multimodal(config: c.MultimodalVAEConfig, schema: Schema) -> MultimodalVAE:
 
 
 def mlp_encoder(
-    config: c.MLPEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int
+    config: c.MLPEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
 ) -> mlp.MLPEncoder:
     """A fully connected encoder."""
     return mlp.MLPEncoder(
         modality.input_shape, latent_dim, private_dim, hidden=config.hidden, activation=config.activation,
-        layer_norm=config.layer_norm, dropout=config.dropout,
+        layer_norm=config.layer_norm, dropout=config.dropout, context_dim=context_dim,
     )  # fmt: skip
 
 
 def mlp_decoder(
-    config: c.MLPDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int
+    config: c.MLPDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int, context_dim: int = 0
 ) -> mlp.MLPDecoder:
     """A fully connected decoder."""
     return mlp.MLPDecoder(
         latent_dim + private_dim, modality.shape, n_outputs, hidden=config.hidden, activation=config.activation,
-        layer_norm=config.layer_norm, dropout=config.dropout,
+        layer_norm=config.layer_norm, dropout=config.dropout, context_dim=context_dim,
     )  # fmt: skip
 
 
 def conv_encoder(
-    config: c.ConvEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int
+    config: c.ConvEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
 ) -> conv.ConvEncoder:
     """A convolutional encoder."""
     shape = conv.image_shape(modality.name, modality.input_shape)
-    return conv.ConvEncoder(shape, latent_dim, private_dim, channels=config.channels)
+    return conv.ConvEncoder(shape, latent_dim, private_dim, channels=config.channels, context_dim=context_dim)
 
 
 def conv_decoder(
-    config: c.ConvDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int
+    config: c.ConvDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int, context_dim: int = 0
 ) -> conv.ConvDecoder:
     """A convolutional decoder."""
     shape = conv.image_shape(modality.name, modality.shape)
-    return conv.ConvDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels)
+    return conv.ConvDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim)
+
+
+def resnet_encoder(
+    config: c.ResNetEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
+) -> resnet.ResNetEncoder:
+    """A residual encoder."""
+    shape = conv.image_shape(modality.name, modality.input_shape)
+    return resnet.ResNetEncoder(shape, latent_dim, private_dim, channels=config.channels, context_dim=context_dim)
+
+
+def resnet_decoder(
+    config: c.ResNetDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int = 0,
+) -> resnet.ResNetDecoder:
+    """A residual decoder."""
+    shape = conv.image_shape(modality.name, modality.shape)
+    return resnet.ResNetDecoder(
+        latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim
+    )
 
 
 def normal(config: c.NormalConfig, *, modality: ModalitySpec) -> lik.NormalLikelihood:
@@ -144,6 +191,11 @@ def normal(config: c.NormalConfig, *, modality: ModalitySpec) -> lik.NormalLikel
 def laplace(config: c.LaplaceConfig, *, modality: ModalitySpec) -> lik.LaplaceLikelihood:
     """Independent Laplace distributions."""
     return lik.LaplaceLikelihood(modality.shape, scale=config.scale, learn=config.learn_scale)
+
+
+def student_t(config: c.StudentTConfig, *, modality: ModalitySpec) -> lik.StudentTLikelihood:
+    """Independent Student t distributions."""
+    return lik.StudentTLikelihood(modality.shape, df=config.df, scale=config.scale, learn=config.learn_scale)
 
 
 def bernoulli(config: c.BernoulliConfig, *, modality: ModalitySpec) -> lik.BernoulliLikelihood:
@@ -158,9 +210,21 @@ def categorical(config: c.CategoricalConfig, *, modality: ModalitySpec) -> lik.C
     return lik.CategoricalLikelihood(modality.shape, modality.categories)
 
 
+def poisson(config: c.PoissonConfig, *, modality: ModalitySpec) -> lik.PoissonLikelihood:
+    """Counts whose variance is their mean."""
+    return lik.PoissonLikelihood(modality.shape)
+
+
 def negative_binomial(config: c.NegativeBinomialConfig, *, modality: ModalitySpec) -> lik.NegativeBinomialLikelihood:
     """Counts."""
     return lik.NegativeBinomialLikelihood(modality.shape)
+
+
+def zero_inflated_negative_binomial(
+    config: c.ZeroInflatedNegativeBinomialConfig, *, modality: ModalitySpec
+) -> lik.ZeroInflatedNegativeBinomialLikelihood:
+    """Counts with a surplus of zeros."""
+    return lik.ZeroInflatedNegativeBinomialLikelihood(modality.shape)
 
 
 def product(

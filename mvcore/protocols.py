@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 class Encoder(Protocol):
     """A module for q(z_m | x_m) of one modality."""
 
-    def __call__(self, x: Tensor, mask: Tensor | None = None) -> Encoded:
+    def __call__(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Encoded:
         """Encodes n observations, n = 0 included.
 
         Args:
             x: ``(n, *shape)`` after the input transform; 0 in unknown cells.
             mask: Which cells are known, of the shape of the observations; given only where some are not.
+            context: The covariates of the rows ``(n, C)``; given only where the schema has some. An encoder without
+                the argument is refused for such a schema, and for no other.
         """
         ...
 
@@ -38,8 +40,16 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """A module for the outputs from which a likelihood makes p(x_m | z)."""
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """Decodes ``z (n, D + D_m)``, n = 0 included, into ``(n, P, *shape)``, P the likelihood's ``n_outputs``."""
+    def __call__(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Decodes n latents, n = 0 included.
+
+        Args:
+            z: ``(n, D + D_m)``.
+            context: As of an encoder.
+
+        Returns:
+            The outputs ``(n, P, *shape)``, P the likelihood's ``n_outputs``.
+        """
         ...
 
 
@@ -98,4 +108,8 @@ class Streamable(Protocol):
 
     def stream(self, name: str) -> Iterable[tuple[Tensor, Tensor | None]]:
         """Blocks of observations ``(n, *shape)`` with the masks of their known cells."""
+        ...
+
+    def stream_context(self) -> Iterable[Mapping[str, Tensor]]:
+        """Blocks of the rows' covariates ``(n, *shape)``; asked only where the model's schema has some."""
         ...

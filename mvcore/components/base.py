@@ -27,6 +27,13 @@ def all_positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         raise ValueError(f"{attribute.name} must hold positive widths, got {value!r}")
 
 
+def widths(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    """Refuses widths that are none at all or not above 0."""
+    if not value:
+        raise ValueError(f"{attribute.name} must hold one width or more, got {value!r}")
+    all_positive(instance, attribute, value)
+
+
 def share(instance: Any, attribute: Attribute[Any], value: Any) -> None:
     """Refuses a value outside [0, 1)."""
     if not 0 <= value < 1:

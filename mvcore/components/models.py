@@ -15,6 +15,9 @@ from mvcore.components.likelihoods import (
     LaplaceConfig,
     NegativeBinomialConfig,
     NormalConfig,
+    PoissonConfig,
+    StudentTConfig,
+    ZeroInflatedNegativeBinomialConfig,
 )
 from mvcore.components.losses import ELBOConfig
 from mvcore.components.networks import ConvDecoderConfig, ConvEncoderConfig, MLPDecoderConfig, MLPEncoderConfig
@@ -28,6 +31,13 @@ from mvcore.plugins.spec import (
     ModelConfig,
     PosteriorConfig,
     PriorConfig,
+)
+
+
+_COUNTS: tuple[type[LikelihoodConfig], ...] = (
+    PoissonConfig,
+    NegativeBinomialConfig,
+    ZeroInflatedNegativeBinomialConfig,
 )
 
 
@@ -50,9 +60,7 @@ class ModalityConfig:
 
     @target.validator
     def _check_target(self, attribute: Attribute[Any], value: Any) -> None:
-        if value != "none" and isinstance(
-            self.likelihood, BernoulliConfig | CategoricalConfig | NegativeBinomialConfig
-        ):
+        if value != "none" and isinstance(self.likelihood, (BernoulliConfig, CategoricalConfig, *_COUNTS)):
             raise ValueError(f"target must be 'none' for 0/1 values, categories and counts, got {value!r}")
 
     @weight.validator
@@ -63,8 +71,8 @@ class ModalityConfig:
     @classmethod
     def default(cls, modality: ModalitySpec) -> ModalityConfig:
         """The parts that fit a modality's shape and likelihood."""
-        image = len(modality.shape) == 3 and min(modality.shape[1:]) >= 8
-        real = modality.likelihood in ("normal", "laplace") and len(modality.shape) == 1
+        image = len(modality.shape) == 3 and min(modality.shape[1:]) >= 8 and modality.categories is None
+        real = modality.likelihood in ("normal", "laplace", "student_t") and len(modality.shape) == 1
         likelihood = _LIKELIHOODS.get(modality.likelihood)
         if likelihood is None:
             known = ", ".join(_LIKELIHOODS)
@@ -75,7 +83,7 @@ class ModalityConfig:
             encoder=ConvEncoderConfig() if image else MLPEncoderConfig(),
             decoder=ConvDecoderConfig() if image else MLPDecoderConfig(),
             likelihood=likelihood(),
-            input="log1p_standardize" if likelihood is NegativeBinomialConfig else "standardize" if real else "none",
+            input="log1p_standardize" if likelihood in _COUNTS else "standardize" if real else "none",
             target="standardize" if real else "none",
         )
 
@@ -85,7 +93,10 @@ _LIKELIHOODS: Mapping[str, type[LikelihoodConfig]] = {
     "laplace": LaplaceConfig,
     "bernoulli": BernoulliConfig,
     "categorical": CategoricalConfig,
+    "student_t": StudentTConfig,
+    "poisson": PoissonConfig,
     "negative_binomial": NegativeBinomialConfig,
+    "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomialConfig,
 }
 
 

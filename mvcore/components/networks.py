@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from mvcore.components.base import all_positive, share, spec
+from mvcore.components.base import all_positive, share, spec, widths
 from mvcore.plugins.spec import DecoderConfig, EncoderConfig
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "leaky_relu"]
@@ -56,7 +56,29 @@ class ConvDecoderConfig(DecoderConfig):
     """Channels before each doubling of the image, from the last."""
 
 
+@frozen(kw_only=True)
+class ResNetEncoderConfig(EncoderConfig):
+    """Residual blocks, for images of any size from 8 × 8."""
+
+    channels: tuple[int, ...] = field(default=(64, 128, 256), validator=widths)
+    """Channels after each halving of the image; the first block, before any, has those of the first."""
+
+
+@frozen(kw_only=True)
+class ResNetDecoderConfig(DecoderConfig):
+    """Residual blocks, for images of any size from 8 × 8."""
+
+    channels: tuple[int, ...] = field(default=(64, 128, 256), validator=widths)
+    """Channels before each doubling of the image, from the last."""
+
+
 mlp_encoder = spec(MLPEncoderConfig, "mlp_encoder", "Fully connected encoder")
 mlp_decoder = spec(MLPDecoderConfig, "mlp_decoder", "Fully connected decoder")
 conv_encoder = spec(ConvEncoderConfig, "conv_encoder", "Convolutional encoder for images")
 conv_decoder = spec(ConvDecoderConfig, "conv_decoder", "Convolutional decoder for images")
+resnet_encoder = spec(
+    ResNetEncoderConfig, "resnet_encoder", "Residual encoder for images", paper="https://arxiv.org/abs/1801.04406"
+)
+resnet_decoder = spec(
+    ResNetDecoderConfig, "resnet_decoder", "Residual decoder for images", paper="https://arxiv.org/abs/1801.04406"
+)

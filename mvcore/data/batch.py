@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from mvcore.data.context import covariates, row_factors
 from mvcore.errors import DataError
 
 
@@ -22,9 +23,12 @@ class Batch:
         x: For each modality the observed values ``(n_m, *shape)``, in the order of the rows.
         observed: Which row has which modality ``(B, M)``, bool, on the host, columns in the order of ``x``.
         cells: Which values inside an observation are known, bool of the shape of ``x[m]``; all, where not given.
+        context: Covariates, which every row has ``(B, *shape)``: floats, or integers for categories.
+        size_factors: For some modalities of counts what each row's mean is multiplied by ``(B,)``. They stay in views
+            without the modality, which may be asked to impute it.
     """
 
-    __slots__ = ("_index", "cells", "device", "names", "observed", "x")
+    __slots__ = ("_index", "cells", "context", "device", "names", "observed", "size_factors", "x")
 
     def __init__(
         self,
@@ -32,21 +36,31 @@ class Batch:
         observed: Tensor,
         cells: Mapping[str, Tensor] | None = None,
         *,
+        context: Mapping[str, Tensor] | None = None,
+        size_factors: Mapping[str, Tensor] | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.x, self.observed, self.cells = dict(x), observed, dict(cells or {})
+        self.context, self.size_factors = dict(context or {}), dict(size_factors or {})
         self.names = tuple(self.x)
         #: Where the values are; a view may have none of its own to tell.
         self.device = device or next((v.device for v in self.x.values()), torch.device("cpu"))
         self._index: dict[object, Tensor] = {}
 
     @classmethod
-    def from_dense(cls, x: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Batch:
+    def from_dense(
+        cls,
+        x: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor] | None = None,
+        *,
+        context: Mapping[str, Tensor] | None = None,
+        size_factors: Mapping[str, Tensor] | None = None,
+    ) -> Batch:
         """Packs ``x[m] (B, *shape)``; rows where ``masks[m] (B,)`` is False are left out, whatever they hold.
 
         Raises:
             DataError: Where a mask is not bool of shape (B,), sizes differ, an observed value is NaN or a row has
-                nothing.
+                nothing, or the context does not fit the rows.
         """
         size = len(next(iter(x.values()))) if x else 0
         for name in set(masks or {}) - set(x):
@@ -61,7 +75,8 @@ class Batch:
         packed = {name: v[observed[:, i].to(v.device)] for i, (name, v) in enumerate(x.items())}
         for name, values in packed.items():
             check_finite(name, values)
-        return cls(packed, observed)
+        factors = row_factors(size_factors, dict(zip(x, columns, strict=True)), size)
+        return cls(packed, observed, context=covariates(context, size), size_factors=factors)
 
     def __len__(self) -> int:
         return len(self.observed)
@@ -122,6 +137,8 @@ class Batch:
             {m: self.x[m] for m in chosen},
             self.observed[:, columns],
             {m: self.cells[m] for m in chosen if m in self.cells},
+            context=self.context,
+            size_factors=self.size_factors,
             device=self.device,
         )
 
@@ -138,6 +155,7 @@ class Batch:
             {m: self.x[m][take[m]] for m in self.names},
             self.observed[rows],
             {m: c[take[m]] for m, c in self.cells.items()},
+            **self._per_row(lambda v: v.index_select(0, rows.to(v.device, non_blocking=True))),
             device=self.device,
         )
 
@@ -149,12 +167,14 @@ class Batch:
         """The batch with its values on a device; ``observed`` stays on the host."""
         move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}
         cells = {m: c.to(device, non_blocking=True) for m, c in self.cells.items()}
-        return Batch(move, self.observed, cells, device=torch.device(device))
+        rows = self._per_row(lambda v: v.to(device, non_blocking=True))
+        return Batch(move, self.observed, cells, **rows, device=torch.device(device))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for a faster move to a GPU."""
         pinned = {m: v.pin_memory() for m, v in self.x.items()}
-        return Batch(pinned, self.observed, {m: c.pin_memory() for m, c in self.cells.items()})
+        cells = {m: c.pin_memory() for m, c in self.cells.items()}
+        return Batch(pinned, self.observed, cells, **self._per_row(Tensor.pin_memory))
 
     def _known(self, names: Iterable[str]) -> set[str]:
         chosen = {names} if isinstance(names, str) else set(names)
@@ -165,6 +185,15 @@ class Batch:
     def stream(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The modality's observed rows in one block, with the mask of their known cells."""
         yield self.x[name], self.cells.get(name)
+
+    def stream_context(self) -> Iterator[Mapping[str, Tensor]]:
+        """The covariates of all rows in one block."""
+        yield self.context
+
+    def _per_row(self, change: Callable[[Tensor], Tensor]) -> dict[str, dict[str, Tensor]]:
+        """The covariates and the size factors, each changed by the same function."""
+        given = {"context": self.context, "size_factors": self.size_factors}
+        return {what: {name: change(v) for name, v in values.items()} for what, values in given.items()}
 
     def _cached(self, key: object, make: Callable[[], Tensor]) -> Tensor:
         if key not in self._index:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mvcore.data.batch import Batch, indices
+from mvcore.data.context import covariate_spec
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import DataError
 
@@ -28,6 +29,10 @@ class MultimodalDataset:
         labels: One label for each row, for evaluation only.
         ids: One identifier for each row.
         columns: Names of a table's features.
+        context: Covariates, which every row has: arrays ``(n, *shape)`` or ``(n,)`` that encoders and decoders are
+            told. Integers are categories 0, 1, 2, …; write other whole numbers, such as an age, as floats.
+        size_factors: For modalities of counts what each row's mean is multiplied by ``(n,)``, such as its total count
+            over the average one. A row that lacks the modality may have NaN: what is imputed is then for a factor 1.
 
     Raises:
         DataError: For wrong shapes or dtypes, NaN in an observed row, a row with nothing, an unknown modality.
@@ -53,6 +58,8 @@ class MultimodalDataset:
         labels: Any = None,
         ids: Sequence[str] | None = None,
         columns: Mapping[str, Sequence[str]] | None = None,
+        context: Mapping[str, Any] | None = None,
+        size_factors: Mapping[str, Any] | None = None,
     ) -> None:
         if not arrays:
             raise DataError("A data set needs at least one modality; got none.")
@@ -68,14 +75,18 @@ class MultimodalDataset:
                 raise DataError(f"The cells of {name!r} must be bool of shape {tuple(x[name].shape)}; got {_kind(c)}.")
             x[name] = x[name].where(c, torch.zeros((), dtype=x[name].dtype))
         rows = {name: _bools(f"mask of {name!r}", m) for name, m in (masks or {}).items()}
-        batch = Batch.from_dense(x, rows)
+        batch = Batch.from_dense(x, rows, context=context, size_factors=size_factors)
         if not len(batch):
             raise DataError("A data set needs at least one row; got none.")
         for name in x:
             if not len(batch.x[name]):
                 raise DataError(f"No row has the modality {name!r}; leave it out.")
-        self.schema = Schema(tuple(_spec(n, batch.x[n], chosen[n], (columns or {}).get(n)) for n in x))
-        self._batch = Batch(batch.x, batch.observed, {n: c[batch.column(n)] for n, c in known.items()})
+        modalities = tuple(_spec(n, batch.x[n], chosen[n], (columns or {}).get(n)) for n in x)
+        self.schema = Schema(modalities, tuple(covariate_spec(n, v) for n, v in batch.context.items()))
+        cells = {n: c[batch.column(n)] for n, c in known.items()}
+        self._batch = Batch(
+            batch.x, batch.observed, cells, context=batch.context, size_factors=batch.size_factors
+        )
         self.labels = _row_values("labels", labels, len(batch))
         self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
 
@@ -131,6 +142,10 @@ class MultimodalDataset:
         """The observed rows of one modality, with the mask of their known cells."""
         yield from self._batch.stream(self.schema[name].name)
 
+    def stream_context(self) -> Iterator[Mapping[str, Tensor]]:
+        """The covariates of all rows."""
+        yield from self._batch.stream_context()
+
     def dense(self, name: str) -> tuple[Tensor, Tensor]:
         """One modality ``(n, *shape)``, 0 where a row does not have it, and the mask ``(n,)`` of the rows that do."""
         packed, have = self._batch.x[self.schema[name].name], self._batch.column(name)
@@ -164,7 +179,9 @@ class MultimodalDataset:
             raise DataError(f"{empty} of {len(self)} rows would have no modality left; keep one in every row.")
         kept = {m: observed[:, i][self._batch.column(m)] for i, m in enumerate(self.schema.names)}
         x = {m: self._batch.x[m][kept[m]] for m in self.schema.names}
-        batch = Batch(x, observed, {m: c[kept[m]] for m, c in self._batch.cells.items()})
+        cells = {m: c[kept[m]] for m, c in self._batch.cells.items()}
+        rows = {"context": self._batch.context, "size_factors": self._batch.size_factors}
+        batch = Batch(x, observed, cells, **rows)
         return self._replace(batch, torch.arange(len(self)))
 
     def _replace(self, batch: Batch, rows: Tensor) -> MultimodalDataset:

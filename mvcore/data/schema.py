@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from operator import index
 from typing import Any, Literal, final
 
@@ -57,6 +58,36 @@ class ModalitySpec:
         return self.shape if self.categories is None else (self.categories, *self.shape)
 
 
+def _row_shape(value: Any) -> tuple[int, ...]:
+    return () if isinstance(value, (tuple, list)) and not value else _shape(value)
+
+
+@final
+@frozen(kw_only=True)
+class CovariateSpec:
+    """A covariate: what every row has, and networks are told beside latents and observations."""
+
+    name: str
+    """The covariate's name."""
+    shape: tuple[int, ...] = field(default=(), converter=_row_shape)
+    """Shape of one row's value; ``()`` for a number."""
+    categories: int | None = None
+    """Number of categories, of values 0 .. categories − 1, which networks see one-hot; None for numbers."""
+
+    @property
+    def width(self) -> int:
+        """Number of values that networks see of one row."""
+        return prod(self.shape) * (self.categories or 1)
+
+
+def _covariates(value: Any) -> tuple[CovariateSpec, ...]:
+    covariates = tuple(value)
+    names = [c.name for c in covariates]
+    if len(set(names)) < len(names):
+        raise DataError(f"A schema has each covariate once; got {names!r}.")
+    return covariates
+
+
 def _named(value: Any) -> tuple[ModalitySpec, ...]:
     modalities = tuple(value)
     names = [m.name for m in modalities]
@@ -68,9 +99,11 @@ def _named(value: Any) -> tuple[ModalitySpec, ...]:
 @final
 @frozen
 class Schema:
-    """The modalities of a data set, in their order."""
+    """The modalities of a data set and its covariates, in their order."""
 
     modalities: tuple[ModalitySpec, ...] = field(converter=_named)
+    context: tuple[CovariateSpec, ...] = field(default=(), converter=_covariates)
+    """The covariates that every row has."""
 
     @classmethod
     def from_shapes(cls, shapes: Mapping[str, Any], likelihoods: Mapping[str, str] | None = None) -> Schema:
@@ -85,12 +118,19 @@ class Schema:
         """The modalities' names, in order."""
         return tuple(m.name for m in self.modalities)
 
+    @property
+    def context_dim(self) -> int:
+        """Number C of values of covariates that networks see of one row."""
+        return sum(c.width for c in self.context)
+
     def check_same(self, other: Schema) -> None:
         """Raises a DataError, with all that differs, if rows of another schema can't be read by this one.
 
         The other may lack modalities. Shapes, the order of columns and the names of categories must be the same.
         """
         problems = [f"{m!r} is no modality of the model" for m in other.names if m not in self.names]
+        if self.context != other.context:
+            problems.append(f"the model was built for the covariates {self.context!r}, the data has {other.context!r}")
         for theirs in (m for m in other if m.name in self.names):
             mine = self[theirs.name]
             if mine.shape != theirs.shape:

@@ -66,6 +66,13 @@ class Latents:
         """The values at some pairs ``(N',)``, all where None."""
         return self.values if pairs is None else {n: v.index_select(1, pairs) for n, v in self.values.items()}
 
+    def rows_at(self, pairs: Tensor | None, device: torch.device) -> Tensor | None:
+        """The rows of some pairs, all where None; None where pair n is row n."""
+        if self.rows is None:
+            return pairs
+        index = self.row_index(device)
+        return index if pairs is None else index.index_select(0, pairs)
+
     def mean(self, values: Tensor) -> Tensor:
         """Expectation for each row: ``(K, N)`` to ``(B,)``."""
         average = values.mean(0)

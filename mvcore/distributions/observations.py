@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mvcore.data.transforms import Affine
+from mvcore.errors import DataError
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -43,10 +44,23 @@ class Observation(ABC):
 
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability in nats of ``x``, broadcast against the batch shape, over the values that ``mask`` knows."""
+        if mask is not None:  # before the density too: the gradient of what a NaN made is NaN, even where it is 0
+            x = x.where(mask, 0)
         values = self.values_log_prob(x)
         if mask is not None:
             values = values.where(mask, 0)
         return values.flatten(-self.event_dims).sum(-1)
+
+    def scaled(self, factors: Tensor) -> Observation:
+        """The distribution whose mean is multiplied by the row's size factor ``(N,)``, the last batch dimension.
+
+        Raises:
+            DataError: Unless it is one of counts.
+        """
+        raise DataError(
+            f"Size factors multiply the mean of counts, but a modality that has them is modelled by "
+            f"{type(self).__name__}; choose a count likelihood such as 'negative_binomial', or leave them out."
+        )
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,32 @@ class LaplaceObservation(_LocationScale):
 
 @final
 @dataclass(frozen=True)
+class StudentTObservation(_LocationScale):
+    """Independent Student t distributions with ``df`` > 2 degrees of freedom."""
+
+    df: float
+
+    @property
+    def stddev(self) -> Tensor:
+        return math.sqrt(self.df / (self.df - 2)) * self.scale
+
+    def sample(self, k: int = 1) -> Tensor:
+        normal = torch.randn(k, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
+        spread = torch._standard_gamma(torch.full_like(normal, self.df / 2)) / (self.df / 2)
+        return self.loc + self.scale * normal * spread.rsqrt()
+
+    def values_log_prob(self, x: Tensor) -> Tensor:
+        log_scale = torch.as_tensor(self.log_scale, dtype=self.loc.dtype, device=self.loc.device)
+        error = (x - self.loc) * torch.exp(-log_scale) / math.sqrt(self.df)
+        # log1p(error²) / 2; the square of an outlier would overflow
+        tail = torch.hypot(error, torch.ones((), dtype=error.dtype, device=error.device)).log()
+        half = (self.df + 1) / 2
+        constant = math.lgamma(half) - math.lgamma(self.df / 2) - 0.5 * math.log(self.df * math.pi)
+        return constant - log_scale - 2 * half * tail
+
+
+@final
+@dataclass(frozen=True)
 class BernoulliObservation(Observation):
     """Independent 0/1 values; intensities in [0, 1] are scored by the same cross-entropy."""
 
@@ -161,34 +201,6 @@ class CategoricalObservation(Observation):
 
 @final
 @dataclass(frozen=True)
-class NegativeBinomialObservation(Observation):
-    """Counts with mean μ and inverse dispersion θ: variance μ + μ²/θ. Both are given as logarithms."""
-
-    log_mean: Tensor
-    log_theta: Tensor
-
-    @property
-    def mean(self) -> Tensor:
-        return self.log_mean.exp()
-
-    @property
-    def stddev(self) -> Tensor:
-        return (self.mean + (2 * self.log_mean - self.log_theta).exp()).sqrt()
-
-    def sample(self, k: int = 1) -> Tensor:
-        theta = self.log_theta.exp().expand(k, *self.log_mean.shape)
-        rate = torch._standard_gamma(theta) * (self.log_mean - self.log_theta).exp()
-        return torch.poisson(rate)
-
-    def values_log_prob(self, x: Tensor) -> Tensor:
-        theta = self.log_theta.exp()
-        log_total = torch.logaddexp(self.log_mean, self.log_theta)
-        counts = torch.lgamma(x + theta) - torch.lgamma(theta) - torch.lgamma(x + 1)
-        return counts + theta * (self.log_theta - log_total) + x * (self.log_mean - log_total)
-
-
-@final
-@dataclass(frozen=True)
 class Rescaled(Observation):
     """The distribution of x where an affine transform of x has the base distribution."""
 
@@ -214,3 +226,8 @@ class Rescaled(Observation):
         if mask is not None:
             return super().log_prob(x, mask)
         return self.base.log_prob(self.target(x)) - self.target.scale.log().sum()
+
+
+def per_value(rows: Tensor, event_dims: int) -> Tensor:
+    """One number for each row ``(N,)``, shaped to broadcast against ``(..., N, *shape)``."""
+    return rows.view(-1, *[1] * event_dims)

@@ -21,6 +21,7 @@ from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput
 from mvcore.models import estimators
+from mvcore.models.context import Covariates, check_takes_context, context_rows
 from mvcore.plugins.spec import ModelConfig
 from mvcore.protocols import LatentDistribution, Sampler, Streamable
 
@@ -93,6 +94,10 @@ class Model(nn.Module, ABC):
         self.inputs = nn.ModuleDict({m: inputs[m] for m in schema.names})
         self.encoders = nn.ModuleDict({m: encoders[m] for m in schema.names})
         self.decoders = nn.ModuleDict({m: decoders[m] for m in schema.names})
+        self.covariates = Covariates(schema.context)
+        for m in schema.names if schema.context else ():
+            check_takes_context(f"The encoder of {m!r}", encoders[m], 3, schema.context)
+            check_takes_context(f"The decoder of {m!r}", decoders[m].network, 2, schema.context)
 
     @abstractmethod
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
@@ -118,7 +123,11 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
-        """p(x_m | latents) for latents ``(K, N, *shape)``, each with batch shape (K, N)."""
+        """p(x_m | latents) for latents ``(K, N, *shape)``, each with batch shape (K, N).
+
+        Where the schema has covariates, those of each pair's row are among the latents as ``context (K, N, C)``:
+        ``self.decoders[m](z, latents.get("context"))``. Call ``observe`` to decode for rows.
+        """
 
     def proposal(self, encodings: Encodings) -> LatentDistribution:
         """The normalised density that importance sampling draws from; the posterior, unless it has none."""
@@ -141,9 +150,44 @@ class Model(nn.Module, ABC):
 
     def _encode_one(self, name: str, batch: Batch) -> Any:
         x, known = batch.x[name], batch.cells.get(name)
-        if known is None:
-            return self.encoders[name](self.inputs[name](x))
-        return self.encoders[name](self.inputs[name](x, known), known)
+        encoder, inputs = self.encoders[name], self.inputs[name]
+        if self.schema.context:
+            return encoder(inputs(x, known), known, self.context_of(batch, batch.match(name, None)[0]))
+        return encoder(inputs(x)) if known is None else encoder(inputs(x, known), known)
+
+    @final
+    def context_of(self, batch: Batch, rows: Tensor | None = None) -> Tensor | None:
+        """What networks are told of some rows ``(n,)`` of a batch, or of all: ``(n, C)``; None without covariates."""
+        if not self.schema.context:
+            return None
+        context = self.covariates(batch.context, next(self.parameters()))
+        return context if rows is None else context.index_select(0, rows)
+
+    @final
+    def observe(
+        self, latents: Mapping[str, Tensor], name: str, batch: Batch | None = None, rows: Tensor | None = None
+    ) -> Observation:
+        """p(x_m | latents, context) of one modality: ``decode`` with the rows' covariates and size factors.
+
+        Args:
+            latents: Latents ``(K, N, *shape)``.
+            name: The modality.
+            batch: The rows that have the context; None where there is none.
+            rows: The row of each pair ``(N,)``, on the batch's device; None where pair n is row n.
+
+        Raises:
+            DataError: If the schema has covariates and no batch is given, or the batch lacks one.
+        """
+        if self.schema.context:
+            context = self.context_of(Batch({}, torch.ones(0, 0)) if batch is None else batch, rows)
+            assert context is not None
+            shape = next(iter(latents.values())).shape[:2]
+            latents = {**latents, "context": context.expand(*shape, -1)}
+        observation = self.decode(latents, [name])[name]
+        factors = None if batch is None else batch.size_factors.get(name)
+        if factors is None:
+            return observation
+        return observation.scaled(factors if rows is None else factors.index_select(0, rows))
 
     @final
     def encode(self, batch: Batch, K: int = 1, *, generator: torch.Generator | None = None) -> Latents:
@@ -163,6 +207,7 @@ class Model(nn.Module, ABC):
         n: int,
         given: Batch | None = None,
         *,
+        context: Mapping[str, Any] | None = None,
         sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
@@ -171,6 +216,8 @@ class Model(nn.Module, ABC):
         Args:
             n: Number of draws.
             given: Rows to condition on. Without any, draws come from the prior, or from the sampler.
+            context: Covariates of the draws where no rows are given, as a data set takes them: n of each, or one for
+                all draws. Rows bring their own.
             sampler: A fitted sampler of the latents.
             generator: Source of the draws.
 
@@ -180,13 +227,16 @@ class Model(nn.Module, ABC):
         """
         if given is not None and sampler is not None:
             raise DataError("A sampler draws without rows to condition on; give one of the two.")
+        if given is not None and context is not None:
+            raise DataError("The rows to condition on have their own context; give one of the two.")
         with isolated(self, generator):
             if given is not None:
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
-            else:
-                latents = self.prior().draw(n) if sampler is None else sampler.draw(n)
-            means = {m: self.decode(latents.values, [m])[m].mean for m in self.schema.names}
-        return means if given is not None else {m: mean.flatten(0, 1) for m, mean in means.items()}
+                return {m: self.observe(latents.values, m, given).mean for m in self.schema.names}
+            latents = self.prior().draw(n) if sampler is None else sampler.draw(n)
+            rows = context_rows(context, n, next(self.parameters()).device)
+            drawn = {name: v.transpose(0, 1) for name, v in latents.values.items()}  # each draw is a row
+            return {m: self.observe(drawn, m, rows).mean.flatten(0, 1) for m in self.schema.names}
 
     @final
     def impute(self, batch: Batch, *, K: int = 64, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -249,10 +299,14 @@ class Model(nn.Module, ABC):
             inputs.fit(lambda name=name: data.stream(name))  # type: ignore[misc]
             if decoder.target is not None:
                 decoder.target.fit(lambda name=name: data.stream(name))  # type: ignore[misc]
+        if self.schema.context:
+            self.covariates.fit(data.stream_context)
 
     @final
     def check(self, data: Streamable) -> None:
         """Raises a DataError if the data does not fit the schema or a likelihood; asked once for each data set."""
+        for context in data.stream_context() if self.schema.context else ():
+            self.covariates.check(context)
         for modality in self.schema:
             for x, _ in data.stream(modality.name):
                 if x.shape[1:] != modality.shape:

@@ -87,7 +87,7 @@ def fill(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
     if known is not None:
         needed[have.cpu()[~known.flatten(1).all(1).cpu()]] = True
     rows = needed.nonzero().squeeze(1).to(batch.device)
-    mean = predictive_mean(model, latents.take(rows), name)
+    mean = predictive_mean(model, latents.take(rows), name, batch, rows)
     if name not in batch.x:
         return mean
     x = batch.x[name]
@@ -97,12 +97,17 @@ def fill(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
     return out
 
 
-def predictive_mean(model: Model, latents: Mapping[str, Tensor], name: str) -> Tensor:
-    """Mean of the decoder's mean over the draws ``(K, N, …)``: ``(N, *shape)``; for categories the most probable."""
+def predictive_mean(
+    model: Model, latents: Mapping[str, Tensor], name: str, batch: Batch | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """Mean of the decoder's mean over the draws ``(K, N, …)``: ``(N, *shape)``; for categories the most probable.
+
+    The batch and the row ``(N,)`` of each pair say what the context is, where there is any.
+    """
     K, N = next(iter(latents.values())).shape[:2]
     step = max(1, BLOCK // max(1, N))
     blocks = ({n: v[k : k + step] for n, v in latents.items()} for k in range(0, K, step))
-    total = sum(model.decode(block, [name])[name].mean.sum(0) for block in blocks)
+    total = sum(model.observe(block, name, batch, rows).mean.sum(0) for block in blocks)
     assert isinstance(total, Tensor)
     return total.argmax(1) if model.schema[name].categories is not None else total / K
 
@@ -117,7 +122,8 @@ def _one(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
     x, known = batch.x[name], batch.cells.get(name)
     if index is not None:
         x, known = x.index_select(0, index), None if known is None else known.index_select(0, index)
-    values = model.decode(latents.take(pairs), [name])[name].log_prob(x, known)
+    rows = latents.rows_at(pairs, batch.device)
+    values = model.observe(latents.take(pairs), name, batch, rows).log_prob(x, known)
     if pairs is None:
         return values
     K, N = next(iter(latents.values.values())).shape[:2]

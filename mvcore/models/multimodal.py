@@ -172,7 +172,7 @@ class MultimodalVAE(Model):
 
     def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
         """Decodes each modality from the shared latent and its private one."""
-        return {m: self.decoders[m](self._code(latents, m)) for m in modalities}
+        return {m: self.decoders[m](self._code(latents, m), latents.get("context")) for m in modalities}
 
     def _code(self, latents: Mapping[str, Tensor], name: str) -> Tensor:
         shared = latents["shared"]
@@ -193,12 +193,13 @@ class MultimodalVAE(Model):
             for m in self.schema:
                 d, D_m = self.latent_dim, self.private_dims.get(m.name, 0)
                 like = next(self.parameters(), torch.zeros(()))
-                encoded = self.encoders[m.name](like.new_zeros(0, *m.input_shape))
+                told = [like.new_zeros(0, self.schema.context_dim)] if self.schema.context else []
+                encoded = self.encoders[m.name](like.new_zeros(0, *m.input_shape), *([None, *told] if told else []))
                 _expect(f"The encoder of {m.name!r}", "loc", encoded.loc, (0, d))
                 if D_m:
                     _expect(f"The encoder of {m.name!r}", "private_loc", encoded.private_loc, (0, D_m))
                 decoder = self.decoders[m.name]
-                outputs = decoder.network(like.new_zeros(0, d + D_m))  # type: ignore[operator]
+                outputs = decoder.network(like.new_zeros(0, d + D_m), *told)  # type: ignore[operator]
                 expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
                 _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
 

@@ -8,7 +8,7 @@ from typing import final
 from torch import Tensor, nn
 
 from mvcore.errors import ConfigError
-from mvcore.nn.mlp import LatentHead
+from mvcore.nn.mlp import LatentHead, joined
 from mvcore.posteriors.base import Encoded
 
 
@@ -34,10 +34,19 @@ def image_shape(name: str, shape: Sequence[int]) -> tuple[int, int, int]:
 
 @final
 class ConvEncoder(nn.Module):
-    """Convolutions of kernel 4 and stride 2, one for each entry of ``channels``, then a linear map."""
+    """Convolutions of kernel 4 and stride 2, one for each entry of ``channels``, then a linear map.
+
+    Covariates join the flat features.
+    """
 
     def __init__(
-        self, shape: tuple[int, int, int], latent_dim: int, private_dim: int = 0, *, channels: Sequence[int]
+        self,
+        shape: tuple[int, int, int],
+        latent_dim: int,
+        private_dim: int = 0,
+        *,
+        channels: Sequence[int],
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
         widths = (shape[0], *channels)
@@ -48,11 +57,12 @@ class ConvEncoder(nn.Module):
             stack.append(nn.ZeroPad2d((1, 1 + size[1] % 2, 1, 1 + size[0] % 2)))
             stack += [nn.Conv2d(widths[i], widths[i + 1], 4, stride=2), nn.ReLU()]
         self.body = nn.Sequential(*stack, nn.Flatten())
-        self.head = LatentHead(widths[-1] * last[0] * last[1], latent_dim, private_dim)
+        self.head = LatentHead(widths[-1] * last[0] * last[1] + context_dim, latent_dim, private_dim)
+        self.context_dim = context_dim
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Encoded:
         """Encodes images ``x (n, channels, height, width)``; unknown cells are 0 already."""
-        encoded: Encoded = self.head(self.body(x))
+        encoded: Encoded = self.head(joined(self.body(x), context, self.context_dim))
         return encoded
 
 
@@ -61,23 +71,30 @@ class ConvDecoder(nn.Module):
     """The mirror image of ``ConvEncoder``: ``(n, D)`` → ``(n, P, channels, height, width)``."""
 
     def __init__(
-        self, latent_dim: int, shape: tuple[int, int, int], n_outputs: int = 1, *, channels: Sequence[int]
+        self,
+        latent_dim: int,
+        shape: tuple[int, int, int],
+        n_outputs: int = 1,
+        *,
+        channels: Sequence[int],
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
         sizes = pyramid(*shape[1:], channels)
         widths = (n_outputs * shape[0], *channels)
-        stack: list[nn.Module] = [nn.Linear(latent_dim, widths[-1] * sizes[-1][0] * sizes[-1][1]), nn.ReLU()]
+        size = widths[-1] * sizes[-1][0] * sizes[-1][1]
+        stack: list[nn.Module] = [nn.Linear(latent_dim + context_dim, size), nn.ReLU()]
         stack.append(nn.Unflatten(1, (widths[-1], *sizes[-1])))
         for i in range(len(channels), 0, -1):
             stack.append(nn.ConvTranspose2d(widths[i], widths[i - 1], 4, stride=2, padding=1))
             stack.append(_Crop(sizes[i - 1]))  # twice the size of a map that was rounded up is one too large
             stack += [nn.ReLU()] if i > 1 else []
         self.body = nn.Sequential(*stack)
-        self.shape = (n_outputs, *shape)
+        self.shape, self.context_dim = (n_outputs, *shape), context_dim
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Decodes ``z (n, D)``."""
-        outputs: Tensor = self.body(z).unflatten(1, self.shape[:2])
+        outputs: Tensor = self.body(joined(z, context, self.context_dim)).unflatten(1, self.shape[:2])
         return outputs
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
+from mvcore.errors import DataError
 from mvcore.posteriors.base import Encoded
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -31,6 +33,21 @@ def layers(
         stack += [nn.Dropout(dropout)] if dropout else []
         width = size
     return stack, width
+
+
+def joined(features: Tensor, context: Tensor | None, context_dim: int) -> Tensor:
+    """Features ``(n, F)`` with the covariates ``(n, C)`` beside them.
+
+    Raises:
+        DataError: If there are others than the network was built for.
+    """
+    given = 0 if context is None else context.shape[1]
+    if given != context_dim:
+        raise DataError(
+            f"A network was built for {context_dim} values of covariates and got {given}; build it with "
+            "context_dim=schema.context_dim, and pass latents.get('context') to the decoders in Model.decode."
+        )
+    return features if context is None else torch.cat([features, context], 1)
 
 
 @final
@@ -60,6 +77,7 @@ class MLPEncoder(nn.Module):
         activation: A name in ``ACTIVATIONS``.
         layer_norm: Whether each hidden layer is normalised.
         dropout: Share of the hidden units dropped in training.
+        context_dim: Number C of covariates, which join the input.
     """
 
     def __init__(
@@ -72,15 +90,17 @@ class MLPEncoder(nn.Module):
         activation: str = "relu",
         layer_norm: bool = False,
         dropout: float = 0.0,
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
-        body, width = layers(prod(shape), hidden, activation, layer_norm, dropout)
+        body, width = layers(prod(shape) + context_dim, hidden, activation, layer_norm, dropout)
         self.body = nn.Sequential(*body)
         self.head = LatentHead(width, latent_dim, private_dim)
+        self.context_dim = context_dim
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Encoded:
         """Encodes ``x (n, *shape)``; unknown cells are 0 already."""
-        encoded: Encoded = self.head(self.body(x.flatten(1)))
+        encoded: Encoded = self.head(self.body(joined(x.flatten(1), context, self.context_dim)))
         return encoded
 
 
@@ -98,13 +118,14 @@ class MLPDecoder(nn.Module):
         activation: str = "relu",
         layer_norm: bool = False,
         dropout: float = 0.0,
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
-        body, width = layers(latent_dim, hidden, activation, layer_norm, dropout)
+        body, width = layers(latent_dim + context_dim, hidden, activation, layer_norm, dropout)
         self.body = nn.Sequential(*body, nn.Linear(width, n_outputs * prod(shape)))
-        self.shape = (n_outputs, *shape)
+        self.shape, self.context_dim = (n_outputs, *shape), context_dim
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Decodes ``z (n, D)``."""
-        outputs: Tensor = self.body(z).unflatten(1, self.shape)
+        outputs: Tensor = self.body(joined(z, context, self.context_dim)).unflatten(1, self.shape)
         return outputs

@@ -30,7 +30,7 @@ def check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch,
     """
     for names, rows in _by_pattern(batch):
         specs = tuple(model.schema[m] for m in names)
-        part = make(Schema(specs)).to(next(model.parameters()).dtype)
+        part = make(Schema(specs, model.schema.context)).to(next(model.parameters()).dtype)
         weights = model.state_dict()
         part.load_state_dict({key: weights[key] for key in part.state_dict()})
         with fixed_noise():

@@ -9,15 +9,16 @@ import torch
 from torch import nn
 
 import mvcore
-from mvcore.data.schema import Schema
-from mvcore.errors import ConfigError
+from mvcore.data.schema import CovariateSpec, Schema
+from mvcore.errors import ConfigError, DataError
 from mvcore.nn.conv import ConvDecoder, ConvEncoder, pyramid
 from mvcore.nn.mlp import MLPDecoder, MLPEncoder
+from mvcore.nn.resnet import ResidualBlock, ResNetDecoder, ResNetEncoder
 
 D, P = 3, 2
 IMAGES = [(1, 8, 8), (3, 28, 28), (2, 9, 13), (3, 32, 32)]
 CASES: list[Any] = [
-    *[pytest.param(kind, shape, id=f"{kind}-{shape}") for kind in ("mlp", "conv") for shape in IMAGES],
+    *[pytest.param(kind, shape, id=f"{kind}-{shape}") for kind in ("mlp", "conv", "resnet") for shape in IMAGES],
     pytest.param("mlp", (7,), id="mlp-(7,)"),
     pytest.param("mlp", (2, 3), id="mlp-(2, 3)"),
     pytest.param("linear", (7,), id="linear-(7,)"),
@@ -28,6 +29,11 @@ CASES: list[Any] = [
 
 
 def networks(kind: str, shape: tuple[int, ...], private: int = 0) -> tuple[nn.Module, nn.Module]:
+    more: dict[str, Any]
+    if kind == "resnet":
+        assert len(shape) == 3
+        more = {"channels": (3, 4)}
+        return ResNetEncoder(shape, D, private, **more), ResNetDecoder(D + private, shape, P, **more)
     if "conv" in kind:
         assert len(shape) == 3
         channels = (4, 5, 6, 7, 8) if kind == "deep conv" else (4, 5, 6)
@@ -35,7 +41,7 @@ def networks(kind: str, shape: tuple[int, ...], private: int = 0) -> tuple[nn.Mo
             ConvEncoder(shape, D, private, channels=channels),
             ConvDecoder(D + private, shape, P, channels=channels),
         )
-    more: dict[str, Any] = {
+    more = {
         "mlp": {"hidden": (11, 10)},
         "linear": {"hidden": ()},
         "regularised": {"hidden": (11,), "layer_norm": True, "dropout": 0.2, "activation": "gelu"},
@@ -77,7 +83,7 @@ def test_a_row_is_encoded_and_decoded_as_it_is_alone(kind: str, shape: tuple[int
         torch.testing.assert_close(decoder(z)[i], decoder(z[i : i + 1])[0])
 
 
-@pytest.mark.parametrize(("kind", "shape"), [c for c in CASES if "conv" in c.id])
+@pytest.mark.parametrize(("kind", "shape"), [c for c in CASES if "conv" in c.id or "resnet" in c.id])
 def test_every_pixel_is_seen_and_painted(kind: str, shape: tuple[int, ...]) -> None:
     encoder, decoder = networks(kind, shape)
     # along random directions, so that no pixel's effect cancels or hides behind an inactive unit in all of them
@@ -86,6 +92,41 @@ def test_every_pixel_is_seen_and_painted(kind: str, shape: tuple[int, ...]) -> N
     assert bool((gradient.abs().sum(0) > 0).all())
     painted = decoder(torch.randn(200, D)).std(0)
     assert bool((painted > 0).all())
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet"])
+def test_covariates_join_every_network_and_are_asked_for(kind: str) -> None:
+    schema = Schema(Schema.from_shapes({"a": (2, 9, 8)}).modalities, (CovariateSpec(name="age", shape=(3,)),))
+    model = mvcore.create("multimodal", schema, latent_dim=2, modalities={"a": {"encoder": kind, "decoder": kind}})
+    encoder, decoder = model.encoders["a"], model.decoders["a"].network
+    x, z = torch.randn(4, 2, 9, 8), torch.randn(4, 2)
+    context = torch.randn(4, 3, requires_grad=True)
+    for output in (encoder(x, None, context).loc, decoder(z, context)):
+        (gradient,) = torch.autograd.grad(output.square().sum(), context)
+        assert bool(gradient.any())
+    assert encoder(x[:0], None, context[:0]).loc.shape == (0, 2)
+    assert decoder(z[:0], context[:0]).shape == (0, 1, 2, 9, 8)
+    with pytest.raises(DataError, match=r"built for 3 values of covariates and got 0"):
+        decoder(z)
+    with pytest.raises(DataError, match=r"built for 3 values of covariates and got 2"):
+        encoder(x, None, context[:, :2])
+
+
+def test_a_residual_block_is_its_shortcut_and_a_tenth_of_its_branch() -> None:
+    block = ResidualBlock(2, 2)
+    nn.init.dirac_(block.first.weight)
+    nn.init.dirac_(block.second.weight)
+    for convolution in (block.first, block.second):
+        nn.init.zeros_(convolution.bias)
+    x = torch.randn(3, 2, 5, 4)
+    # with identities for convolutions the branch is the leaky ReLU of slope 0.2, twice
+    torch.testing.assert_close(block(x), x + 0.1 * x.where(x > 0, 0.04 * x))
+
+
+def test_an_image_of_categories_gets_networks_that_fit_it() -> None:
+    data = mvcore.MultimodalDataset({"map": torch.randint(0, 3, (4, 1, 9, 8))})
+    model = mvcore.create("multimodal", data, latent_dim=2)
+    assert model(data.batch()).loss.isfinite()
 
 
 def test_each_map_is_half_of_the_last_rounded_up() -> None:

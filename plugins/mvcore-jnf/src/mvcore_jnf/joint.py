@@ -23,6 +23,7 @@ class JointEncoder(nn.Module):
         networks: Encoders, whose ``loc`` and ``log_scale`` are the features, of the modalities that are no tables.
         latent_dim: Dimensions D of the latent.
         hidden: Widths of the MLP's hidden layers.
+        context_dim: Number C of covariates, which enter the networks and the MLP.
     """
 
     def __init__(
@@ -31,26 +32,34 @@ class JointEncoder(nn.Module):
         networks: Mapping[str, nn.Module],
         latent_dim: int,
         hidden: Sequence[int] = (512, 512),
+        *,
+        context_dim: int = 0,
     ) -> None:
         super().__init__()
         self.names = tuple(sizes)
         self.networks = nn.ModuleDict(networks)
-        self.head = MLPEncoder((sum(sizes.values()),), latent_dim, hidden=hidden)
+        self.head = MLPEncoder((sum(sizes.values()),), latent_dim, hidden=hidden, context_dim=context_dim)
 
-    def forward(self, x: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> DiagonalNormal:
+    def forward(
+        self, x: Mapping[str, Tensor], known: Mapping[str, Tensor], context: Tensor | None = None
+    ) -> DiagonalNormal:
         """The posteriors ``(n, D)`` of n complete rows.
 
         Args:
             x: For each modality the encoder's input ``(n, *input_shape)``, unknown cells 0 already.
             known: Masks of the known cells, where there are unknown ones.
+            context: The covariates of the rows ``(n, C)``, where the schema has some.
         """
-        features = [self._features(m, x[m], known.get(m)) for m in self.names]
-        encoded: Encoded = self.head(torch.cat(features, 1))
+        features = [self._features(m, x[m], known.get(m), context) for m in self.names]
+        encoded: Encoded = self.head(torch.cat(features, 1), None, context)
         return DiagonalNormal(full(encoded.loc), full(encoded.log_scale))
 
-    def _features(self, name: str, x: Tensor, known: Tensor | None) -> Tensor:
+    def _features(self, name: str, x: Tensor, known: Tensor | None, context: Tensor | None) -> Tensor:
         if name not in self.networks:
             return x.flatten(1)
         network = self.networks[name]
-        encoded: Encoded = network(x) if known is None else network(x, known)
+        if context is not None:
+            encoded: Encoded = network(x, known, context)
+        else:
+            encoded = network(x) if known is None else network(x, known)
         return torch.cat([encoded.loc, encoded.log_scale], 1)

@@ -12,7 +12,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from mvcore.build import Parts, build_component, build_parts
+from mvcore.build import Parts, build_network, build_parts
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.distributions.diagonal import DiagonalNormal
@@ -152,7 +152,7 @@ class JNF(Model):
 
     def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
         """Decodes each modality from the shared latent."""
-        return {m: self.decoders[m](latents["shared"]) for m in modalities}
+        return {m: self.decoders[m](latents["shared"], latents.get("context")) for m in modalities}
 
     def _refuse(self, observed: Tensor) -> None:
         if self.config.partial == "refuse" and (lacking := int((~observed.all(1)).sum())):
@@ -165,7 +165,7 @@ class JNF(Model):
         """The joint posterior of the complete rows, of which there may be none."""
         whole = batch if batch.complete else batch.select(batch.observed.all(1))
         x = {m: self.inputs[m](whole.x[m], *([whole.cells[m]] if m in whole.cells else [])) for m in whole.names}
-        density: DiagonalNormal = self.joint_encoder(x, whole.cells)
+        density: DiagonalNormal = self.joint_encoder(x, whole.cells, self.context_of(whole))
         return density
 
     def _joint_loss(self, batch: Batch, beta: float) -> LossOutput:
@@ -245,8 +245,8 @@ def _joint_encoder(config: JNFConfig, schema: Schema) -> JointEncoder:
         sizes[m.name] = math.prod(m.input_shape) if len(m.shape) == 1 else 2 * width
         if len(m.shape) > 1:
             encoder = config.modalities[m.name].encoder
-            networks[m.name] = build_component(encoder, modality=m, latent_dim=width, private_dim=0)
-    return JointEncoder(sizes, networks, config.latent_dim, config.joint_hidden)
+            networks[m.name] = build_network(encoder, schema, modality=m, latent_dim=width, private_dim=0)
+    return JointEncoder(sizes, networks, config.latent_dim, config.joint_hidden, context_dim=schema.context_dim)
 
 
 def _positions(batch: Batch, name: str, mask: Tensor) -> tuple[Tensor, Tensor]:

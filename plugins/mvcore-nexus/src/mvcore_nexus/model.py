@@ -148,7 +148,7 @@ class Nexus(Model):
 
     def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
         """Decodes each modality from its own latent."""
-        return {m: self.decoders[m](latents[f"bottom/{m}"]) for m in modalities}
+        return {m: self.decoders[m](latents[f"bottom/{m}"], latents.get("context")) for m in modalities}
 
     def shared_given(self, latents: Latents, batch: Batch, kept: Tensor | None = None) -> DiagonalNormal:
         """q(z_σ | bottom latents) of each draw ``(K, N, D)``; the prior where there is no message.
@@ -186,9 +186,10 @@ class Nexus(Model):
         self, name: str, q: DiagonalNormal, z: Tensor, shared: Tensor, batch: Batch, grown: float
     ) -> dict[str, Tensor]:
         """What a modality adds to the loss of the rows that have it, ``(K, n_m)`` or ``(1, n_m)``."""
-        observation = self.decoders[name](z)
+        rows = batch.match(name, None)[0]
+        observation = self.observe({f"bottom/{name}": z}, name, batch, rows)
         log_p = observation.log_prob(batch.x[name], batch.cells.get(name))
-        aim = self.bottom_given(name, at(shared, batch.match(name, None)[0]))
+        aim = self.bottom_given(name, at(shared, rows))
         return {
             "reconstruction": -self.weights[name] * log_p,
             "kl": grown * self.beta[name] * q.kl(self.unit(size=self.bottom_dims[name]))[None],
