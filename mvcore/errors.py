@@ -188,7 +188,7 @@ class MissingExtraError(MvcoreError, ImportError):
         self.package, self.extra = package, extra
 
     def __str__(self) -> str:
-        return f"This needs the package {self.package!r}. Install it with: pip install \"mvcore[{self.extra}]\""
+        return f'This needs the package {self.package!r}. Install it with: pip install "mvcore[{self.extra}]"'
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -107,5 +107,5 @@ def _packed(data: MultimodalDataset, left: dict[str, Tensor], observed: Tensor) 
 def _known(batch: Batch, name: str) -> Tensor:
     x = batch.x[name]
     out = torch.zeros(len(batch), *x.shape[1:], dtype=torch.bool)
-    out[batch.column(name)] = True if name not in batch.cells else batch.cells[name]
+    out[batch.column(name)] = batch.cells.get(name, torch.ones((), dtype=torch.bool))
     return out

@@ -117,7 +117,7 @@ def test_what_is_wrong_with_a_table_is_named(frame: Any, message: str) -> None:
 
 
 def test_ids_of_different_types_would_never_match_and_are_refused() -> None:
-    with pytest.raises(DataError, match="not of one type.*'a': string, 'b': integer"):
+    with pytest.raises(DataError, match=r"not of one type.*'a': string, 'b': integer"):
         mvcore.from_frames({"a": labs()[:2], "b": labs()[:2].set_axis([1, 2])})
 
 
