@@ -17,7 +17,8 @@ def encoded(data: MultimodalDataset, name: str) -> tuple[Array, Array, Array]:
     """One modality as rows of numbers, categories one-hot.
 
     Returns:
-        The values ``(n, F)``, 0 where unknown; which rows have the modality ``(n,)``; which values are known ``(n, F)``.
+        The values ``(n, F)``, 0 where unknown; which rows have the modality ``(n,)``; which values are known
+        ``(n, F)``.
     """
     values, have = data.dense(name)
     known = have.reshape(-1, *[1] * (values.ndim - 1)).expand(values.shape).clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Literal, final
 
 import torch
@@ -93,11 +94,10 @@ class ConditionalLogLikelihood:
                 continue
             others = [m for m in e.names if m != name]
             for kind in self.kinds:
-                parts = e.map(
-                    lambda view, _, name=name, others=others, kind=kind: estimators.conditional_of_encodings(  # type: ignore[misc]
-                        e.model, view, [name], others, kind, K
-                    )
+                score = partial(
+                    estimators.conditional_of_encodings, e.model, target=[name], given=others, estimator=kind, K=K
                 )
+                parts = e.map(lambda view, _, score=score: score(view))  # type: ignore[misc]
                 values[f"conditional_log_likelihood/{name}/{kind}"] = float(torch.cat(parts).cpu()[rows].mean())
         if not values:
             raise NotApplicableError("No test row has two modalities, one to score and one to condition on.")

@@ -46,9 +46,9 @@ def linear_probe(
 class LinearProbe:
     """Accuracy of a logistic regression that is trained on the embeddings of the training rows.
 
-    ``linear_probe/observed`` embeds each test row from all that it has; ``linear_probe/<n>_inputs`` from every subset of
-    n modalities, over the rows that have it, each pair of row and subset counting alike; ``linear_probe/given/<m>``
-    from one modality. The training rows are embedded from all that they have.
+    ``linear_probe/observed`` embeds each test row from all that it has; ``linear_probe/<n>_inputs`` from every subset
+    of n modalities, over the rows that have it, each pair of row and subset counting alike;
+    ``linear_probe/given/<m>`` from one modality. The training rows are embedded from all that they have.
 
     Args:
         sizes: Sizes of the subsets; all, where empty.

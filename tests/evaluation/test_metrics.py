@@ -198,7 +198,7 @@ def test_targets_come_from_one_draw_and_are_right_as_often_as_exchangeable_draws
     assert values["coherence/agreement/1_inputs"] == 1  # by one z each, though every posterior is wide
     assert values["coherence/unconditional"] == 1
     assert values["coherence/unconditional/entropy"] == pytest.approx(math.log(2), abs=0.01)
-    # z and a draw of its posterior are normal with correlation 1 − posterior variance: signs agree by Sheppard's formula
+    # z and a draw of its posterior are normal with correlation 1 − posterior variance; Sheppard's formula for signs
     each = [0.5 + math.asin(1 - float(1 / (1 + world.precision(m)[0]))) / math.pi for m in world.schema.names]
     assert values["coherence/1_inputs"] == pytest.approx(sum(each) / 3, abs=4 * 0.5 / math.sqrt(n))
 
