@@ -134,7 +134,13 @@ def mlp_encoder(
 
 
 def mlp_decoder(
-    config: c.MLPDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int, context_dim: int = 0
+    config: c.MLPDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int = 0,
 ) -> mlp.MLPDecoder:
     """A fully connected decoder."""
     return mlp.MLPDecoder(
@@ -152,11 +158,19 @@ def conv_encoder(
 
 
 def conv_decoder(
-    config: c.ConvDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int, context_dim: int = 0
+    config: c.ConvDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int = 0,
 ) -> conv.ConvDecoder:
     """A convolutional decoder."""
     shape = conv.image_shape(modality.name, modality.shape)
-    return conv.ConvDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim)
+    return conv.ConvDecoder(
+        latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim
+    )
 
 
 def resnet_encoder(

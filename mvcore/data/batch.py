@@ -161,20 +161,28 @@ class Batch:
 
     def with_values(self, x: Mapping[str, Tensor], observed: Tensor, cells: Mapping[str, Tensor]) -> Batch:
         """The same rows with other observations, packed as for the constructor."""
-        return Batch(x, observed, cells, device=self.device)
+        return Batch(x, observed, cells, context=self.context, size_factors=self.size_factors, device=self.device)
+
+    def with_context(self, context: Mapping[str, Tensor], size_factors: Mapping[str, Tensor]) -> Batch:
+        """The same observations with other covariates and size factors."""
+        return Batch(self.x, self.observed, self.cells, context=context, size_factors=size_factors, device=self.device)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch with its values on a device; ``observed`` stays on the host."""
         move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}
         cells = {m: c.to(device, non_blocking=True) for m, c in self.cells.items()}
         rows = self._per_row(lambda v: v.to(device, non_blocking=True))
-        return Batch(move, self.observed, cells, **rows, device=torch.device(device))
+        return Batch(
+            move, self.observed, cells,
+            context=rows["context"], size_factors=rows["size_factors"], device=torch.device(device),
+        )  # fmt: skip
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for a faster move to a GPU."""
         pinned = {m: v.pin_memory() for m, v in self.x.items()}
         cells = {m: c.pin_memory() for m, c in self.cells.items()}
-        return Batch(pinned, self.observed, cells, **self._per_row(Tensor.pin_memory))
+        rows = self._per_row(Tensor.pin_memory)
+        return Batch(pinned, self.observed, cells, context=rows["context"], size_factors=rows["size_factors"])
 
     def _known(self, names: Iterable[str]) -> set[str]:
         chosen = {names} if isinstance(names, str) else set(names)

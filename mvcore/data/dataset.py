@@ -84,9 +84,7 @@ class MultimodalDataset:
         modalities = tuple(_spec(n, batch.x[n], chosen[n], (columns or {}).get(n)) for n in x)
         self.schema = Schema(modalities, tuple(covariate_spec(n, v) for n, v in batch.context.items()))
         cells = {n: c[batch.column(n)] for n, c in known.items()}
-        self._batch = Batch(
-            batch.x, batch.observed, cells, context=batch.context, size_factors=batch.size_factors
-        )
+        self._batch = Batch(batch.x, batch.observed, cells, context=batch.context, size_factors=batch.size_factors)
         self.labels = _row_values("labels", labels, len(batch))
         self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
 
@@ -99,11 +97,21 @@ class MultimodalDataset:
         other.ids = _row_values("ids", ids, len(batch))
         return other
 
-    def like(self, frames: Mapping[str, Any], *, ids: str | None = None, labels: Any = None) -> MultimodalDataset:
+    def like(
+        self,
+        frames: Mapping[str, Any],
+        *,
+        ids: str | None = None,
+        labels: Any = None,
+        context: Any = None,
+        size_factors: Mapping[str, Any] | None = None,
+    ) -> MultimodalDataset:
         """New tables with the columns of this data set, such as new patients; see ``mvcore.from_frames``."""
         from mvcore.data.frames import from_frames
 
-        return from_frames(frames, ids=ids, labels=labels, schema=self.schema)
+        return from_frames(
+            frames, ids=ids, labels=labels, context=context, size_factors=size_factors, schema=self.schema
+        )
 
     def with_batch(self, batch: Batch) -> MultimodalDataset:
         """The same rows, labels and ids with other values of the same schema."""
@@ -180,8 +188,7 @@ class MultimodalDataset:
         kept = {m: observed[:, i][self._batch.column(m)] for i, m in enumerate(self.schema.names)}
         x = {m: self._batch.x[m][kept[m]] for m in self.schema.names}
         cells = {m: c[kept[m]] for m, c in self._batch.cells.items()}
-        rows = {"context": self._batch.context, "size_factors": self._batch.size_factors}
-        batch = Batch(x, observed, cells, **rows)
+        batch = self._batch.with_values(x, observed, cells)
         return self._replace(batch, torch.arange(len(self)))
 
     def _replace(self, batch: Batch, rows: Tensor) -> MultimodalDataset:

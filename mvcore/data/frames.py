@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mvcore.data import tables
 from mvcore.data.batch import Batch
+from mvcore.data.context import row_factors
+from mvcore.data.covariates import read_context
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.data.tables import Table, listed, pandas
@@ -26,6 +28,8 @@ def from_frames(
     likelihoods: Mapping[str, str] | None = None,
     ids: str | None = None,
     labels: pd.Series | None = None,
+    context: pd.DataFrame | None = None,
+    size_factors: Mapping[str, pd.Series] | None = None,
     schema: Schema | None = None,
 ) -> MultimodalDataset:
     """A data set of tables, one a modality, whose rows are matched by id and need not be the same.
@@ -41,6 +45,10 @@ def from_frames(
             categories.
         ids: The column of the ids, in every table; by default their index.
         labels: One label for each id, matched by its index, for evaluation only; ids that no table has are left out.
+        context: Covariates that every row has, one a column: numbers, booleans, or categories. Ids that no table has
+            are left out.
+        size_factors: For modalities of counts what each row's mean is multiplied by, matched by the index; see
+            ``MultimodalDataset``.
         schema: The schema of a model or of other data that the tables must fit: each with the same columns, in any
             order, and no unknown category. Modalities may be absent. Whole numbers may stand in a column of floats,
             and floats that are whole in one of integers, for pandas turns integers with gaps into floats.
@@ -73,9 +81,12 @@ def from_frames(
         read = {m: table for m, table in fitted.items() if table is not None}
     _raise_all(problems)
     names = _union(read, problems)
+    covariates, values = read_context(context, ids, names, schema, problems)
     _raise_all(problems)
-    known = Schema(tuple(spec for spec in specs if spec is not None))
+    known = Schema(tuple(spec for spec in specs if spec is not None), covariates)
     batch = _batch(known, read, names)
+    has = {m: batch.column(m) for m in batch.names}
+    batch = batch.with_context(values, row_factors(_matched(size_factors, names), has, len(names)))
     return MultimodalDataset.from_batch(known, batch, labels=_labels(labels, names), ids=np.asarray(names.tolist()))
 
 
@@ -91,6 +102,11 @@ def to_frame(values: Tensor, spec: ModalitySpec, ids: Any) -> pd.DataFrame:
         for i, (column, categories) in enumerate(zip(spec.columns or (), spec.category_names, strict=True))
     }
     return pd.DataFrame(named, index=index)
+
+
+def _matched(factors: Any, names: Any) -> dict[str, Any]:
+    """Series by the rows' ids, NaN where there is no entry."""
+    return {m: series.reindex(names).to_numpy(dtype=np.float64) for m, series in (factors or {}).items()}
 
 
 def _raise_all(problems: list[str]) -> None:

@@ -73,6 +73,8 @@ class CovariateSpec:
     """Shape of one row's value; ``()`` for a number."""
     categories: int | None = None
     """Number of categories, of values 0 .. categories − 1, which networks see one-hot; None for numbers."""
+    category_names: tuple[str | int | float | bool, ...] | None = None
+    """The names of the categories of a table's column, in the order of their codes."""
 
     @property
     def width(self) -> int:

@@ -77,6 +77,9 @@ class Coherence:
         if len(judge.targets) < 2:
             e.skipped["coherence/unconditional"] = "It needs classifiers of two or more modalities."
             return {}
+        if e.model.schema.context:
+            e.skipped["coherence/unconditional"] = "A model with covariates generates nothing without their values."
+            return {}
         found = judge.unconditional(e, self.draws)
         _, counts = np.unique(np.concatenate(list(found.values())), return_counts=True)
         shares = counts / counts.sum()
@@ -121,7 +124,7 @@ class _Judge:
         def classified(view: Encodings, batch: Batch) -> dict[str, Array]:
             rows = has_all(batch, given).nonzero().squeeze(1).to(batch.device)
             latents = e.model.posterior(view).draw(1).take(rows)
-            return self._labels(e, latents, targets)
+            return self._labels(e, latents, targets, batch, rows)
 
         parts = e.map(classified, given)
         return {t: np.concatenate([part[t] for part in parts]) for t in targets}
@@ -131,10 +134,17 @@ class _Judge:
         with isolated(e.model, torch.Generator().manual_seed(e.seed)):
             return self._labels(e, e.model.prior().draw(draws).values, self.targets)
 
-    def _labels(self, e: Evaluation, latents: Mapping[str, Tensor], targets: list[str]) -> dict[str, Array]:
+    def _labels(
+        self,
+        e: Evaluation,
+        latents: Mapping[str, Tensor],
+        targets: list[str],
+        batch: Batch | None = None,
+        rows: Tensor | None = None,
+    ) -> dict[str, Array]:
         found = {}
         for t in targets:
-            means = [observation.mean.flatten(0, 1) for observation in e.decode(latents, t)]
+            means = [observation.mean.flatten(0, 1) for observation in e.decode(latents, t, batch, rows)]
             x = torch.cat(means)
             found[t] = self.classify(t, x.argmax(1) if e.model.schema[t].categories is not None else x)
         return found

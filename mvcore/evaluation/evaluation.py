@@ -108,12 +108,21 @@ class Evaluation:
         points = self.map(lambda view, _: self.model.posterior(view).point()["shared"][0], given, part)
         return torch.cat(points).cpu().numpy()
 
-    def decode(self, latents: Mapping[str, Tensor], name: str) -> Iterator[Observation]:
-        """p(x_m | latents) for latents ``(K, N, …)``, in blocks of draws that fit into a cache."""
+    def decode(
+        self, latents: Mapping[str, Tensor], name: str, batch: Batch | None = None, rows: Tensor | None = None
+    ) -> Iterator[Observation]:
+        """p(x_m | latents) for latents ``(K, N, …)``, in blocks of draws that fit into a cache.
+
+        Args:
+            latents: The latents.
+            name: The modality.
+            batch: The rows whose covariates and size factors are meant; None where there are none.
+            rows: The row of each pair ``(N,)``; None where pair n is row n.
+        """
         K, N = next(iter(latents.values())).shape[:2]
         step = max(1, BLOCK // max(1, N))
         for k in range(0, K, step):
-            yield self.model.decode({n: v[k : k + step] for n, v in latents.items()}, [name])[name]
+            yield self.model.observe({n: v[k : k + step] for n, v in latents.items()}, name, batch, rows)
 
     def rows(self, given: Iterable[str]) -> Tensor:
         """Which test rows ``(n,)`` have all the given modalities."""

@@ -60,7 +60,7 @@ class IntervalCoverage:
             x, known = one.x[name], one.cells.get(name)
             below, above = torch.zeros_like(x), torch.zeros_like(x)
             latents = e.model.posterior(view).draw(self.draws)
-            for observation in e.decode(latents.take(rows.to(batch.device)), name):
+            for observation in e.decode(latents.take(rows.to(batch.device)), name, batch, rows.to(batch.device)):
                 drawn = observation.sample(1)[0]
                 below += (drawn <= x).sum(0)
                 above += (drawn >= x).sum(0)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import frozen
 
-from mvcore.errors import DataError
+from mvcore.writing import whole_folder, write_whole
 
 if TYPE_CHECKING:
     from mvcore.evaluation.imputation import Imputation
@@ -39,7 +37,7 @@ class Report:
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Writes the report as JSON, whole or not at all; a value that is not finite is written as null."""
-        return write_whole(Path(path), self._json().encode())
+        return write_whole(Path(path), self.json().encode())
 
     def markdown(self) -> str:
         """A table of the values, one of what was left out, and what was measured."""
@@ -62,41 +60,17 @@ class Report:
         Raises:
             DataError: If the folder holds something; a report replaces nothing.
         """
-        target = Path(folder)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise DataError(f"{str(target)!r} holds something already; choose a folder that is new or empty.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
+        with whole_folder(folder) as staging:
             self.to_json(staging / "report.json")
             write_whole(staging / "report.md", self.markdown().encode())
             self.figures(staging)
-            staging.chmod(0o755)
-            staging.replace(target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        return target
+        return Path(folder)
 
-    def _json(self) -> str:
+    def json(self) -> str:
+        """The report as JSON text; a value that is not finite is null."""
         values = {name: value if math.isfinite(value) else None for name, value in self.values.items()}
         whole = {"about": dict(self.about), "values": values, "skipped": dict(self.skipped)}
         return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Writes a file under another name, flushes it to the disk and renames it."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    staged = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.chmod(0o644)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
-    return path
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

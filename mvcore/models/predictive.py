@@ -72,7 +72,7 @@ def _one(
 ) -> Predicted:
     value, known = _observed(model, batch, name)
     rows = (~known.flatten(1).all(1)).nonzero().squeeze(1)
-    observation = model.decode(latents.take(rows), [name])[name]
+    observation = model.observe(latents.take(rows), name, batch, rows)
     fixed = value[rows], known[rows]
     if (categories := model.schema[name].categories) is not None:
         chances = _of_own(observation.mean, model, name)

@@ -143,6 +143,7 @@ def _check(
     for part in [data] if validation is None else [data, validation]:
         if part.schema.names != model.schema.names:
             raise DataError(f"The model has the modalities {model.schema.names}, the data {part.schema.names}.")
+        model.schema.check_same(part.schema)
         model.check(part)
     model.check_training(data.observed)
 

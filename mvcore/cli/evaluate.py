@@ -1,0 +1,31 @@
+"""``mvcore evaluate``: metrics of a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--metric", "metrics", multiple=True, help="Only this metric; may be repeated. `mvcore plugins --kind metric`"
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write tables and figures here.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def command(run: Path, metrics: tuple[str, ...], out: Path | None, seed: int, as_json: bool) -> None:
+    """Evaluate the model of RUN, a folder that `mvcore train` left, on the rows that it was not trained on."""
+    import mvcore
+    from mvcore import runs
+    from mvcore.errors import DataError
+
+    rows = runs.data_of(run)
+    if rows.test is None:
+        raise DataError("The run was trained on all rows (data.train = 1); none are left to evaluate it on.")
+    model = mvcore.load(runs.model_folder(run))
+    report = mvcore.evaluate(model, rows.test, train=rows.train, metrics=list(metrics) or None, seed=seed)
+    click.echo(report.json() if as_json else report.markdown())
+    if out is not None:
+        report.save(out)

@@ -1,0 +1,38 @@
+"""``mvcore impute``: tables of new rows, filled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("impute")
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the filled tables."
+)
+@click.option("--interval", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Also limits, such as 0.9.")
+@click.option("--draws", default=500, show_default=True, help="Draws of each row.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+def command(model: Path, data: Path, out: Path, interval: float | None, draws: int, seed: int) -> None:
+    """Fill the tables in the folder DATA, one CSV or Parquet file a modality, by MODEL, a saved model or a run.
+
+    Rows are matched by the first column. Every table of OUT has every row, and what was observed is kept:
+    labs.csv, and with --interval labs_low.csv and labs_high.csv; of categories labs_probabilities.csv.
+    """
+    import mvcore
+    from mvcore import runs
+    from mvcore.writing import whole_folder
+
+    loaded = mvcore.load(runs.model_folder(model))
+    rows = mvcore.from_frames(runs.read_tables(data), schema=loaded.schema)
+    filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)
+    with whole_folder(out) as folder:
+        for name, part in filled.items():
+            tables = {"": part.filled, "_low": part.low, "_high": part.high, "_probabilities": part.probabilities}
+            for suffix, table in tables.items():
+                if table is not None:
+                    table.to_csv(folder / f"{name}{suffix}.csv")
+    click.echo(f"Filled {len(rows)} rows of {len(filled)} modalities; the tables are in {out}/.")

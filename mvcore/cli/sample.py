@@ -1,0 +1,40 @@
+"""``mvcore sample``: generated observations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("sample")
+@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--n", default=16, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option(
+    "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of what is generated."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+def command(model: Path, n: int, out: Path, seed: int) -> None:
+    """Generate N observations of every modality from the prior of MODEL, a saved model or a run.
+
+    Writes the decoder's means (of categories the probabilities): a CSV file for a modality that is a table, a .npy
+    file, rows first, for any other.
+    """
+    import numpy as np
+    import torch
+
+    import mvcore
+    from mvcore import runs
+    from mvcore.data.frames import to_frame
+    from mvcore.writing import whole_folder
+
+    loaded = mvcore.load(runs.model_folder(model))
+    drawn = loaded.generate(n, generator=torch.Generator().manual_seed(seed))
+    with whole_folder(out) as folder:
+        for spec in loaded.schema:
+            values = drawn[spec.name]
+            if spec.columns is not None and spec.categories is None:
+                to_frame(values, spec, None).to_csv(folder / f"{spec.name}.csv")
+            else:
+                np.save(folder / f"{spec.name}.npy", values.numpy(force=True), allow_pickle=False)
+    click.echo(f"Generated {n} observations of {', '.join(drawn)}; they are in {out}/.")

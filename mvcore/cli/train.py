@@ -1,0 +1,28 @@
+"""``mvcore train``: a training described in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("train")
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the run; by default runs/NAME."
+)
+@click.option("--set", "changes", multiple=True, metavar="TABLE.FIELD=VALUE", help="Set a value; may be repeated.")
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+def command(config: Path, out: Path | None, changes: tuple[str, ...], quiet: bool) -> None:
+    """Train the model that CONFIG describes, a TOML file with the tables data, model and training.
+
+    A run that was interrupted goes on where it stopped when the same command is given again. Under torchrun the batches
+    are divided among the ranks.
+    """
+    from mvcore import runs
+
+    folder = out or Path("runs") / config.stem
+    run = runs.train(config, folder, changes, progress=not quiet)
+    last = run.history[-1]
+    click.echo(f"Trained {len(run.history)} epochs; loss {last['loss']:.4g}. The model is in {folder / 'model'}/.")
