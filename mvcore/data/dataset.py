@@ -84,9 +84,7 @@ class MultimodalDataset:
         modalities = tuple(_spec(n, batch.x[n], chosen[n], (columns or {}).get(n)) for n in x)
         self.schema = Schema(modalities, tuple(covariate_spec(n, v) for n, v in batch.context.items()))
         cells = {n: c[batch.column(n)] for n, c in known.items()}
-        self._batch = Batch(
-            batch.x, batch.observed, cells, context=batch.context, size_factors=batch.size_factors
-        )
+        self._batch = Batch(batch.x, batch.observed, cells, context=batch.context, size_factors=batch.size_factors)
         self.labels = _row_values("labels", labels, len(batch))
         self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
 
@@ -161,8 +159,8 @@ class MultimodalDataset:
         kept = {m: observed[:, i][self._batch.column(m)] for i, m in enumerate(self.schema.names)}
         x = {m: self._batch.x[m][kept[m]] for m in self.schema.names}
         cells = {m: c[kept[m]] for m, c in self._batch.cells.items()}
-        rows = {"context": self._batch.context, "size_factors": self._batch.size_factors}
-        batch = Batch(x, observed, cells, **rows)
+        context, factors = self._batch.context, self._batch.size_factors
+        batch = Batch(x, observed, cells, context=context, size_factors=factors)
         return self._replace(batch, torch.arange(len(self)))
 
     def _replace(self, batch: Batch, rows: Tensor) -> MultimodalDataset:

@@ -160,7 +160,7 @@ class Model(nn.Module, ABC):
         """What networks are told of some rows ``(n,)`` of a batch, or of all: ``(n, C)``; None without covariates."""
         if not self.schema.context:
             return None
-        context = self.covariates(batch.context, next(self.parameters()))
+        context: Tensor = self.covariates(batch.context, next(self.parameters()))
         return context if rows is None else context.index_select(0, rows)
 
     @final
