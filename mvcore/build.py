@@ -124,7 +124,12 @@ def multimodal(config: c.MultimodalVAEConfig, schema: Schema) -> MultimodalVAE:
 
 
 def mlp_encoder(
-    config: c.MLPEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
+    config: c.MLPEncoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    context_dim: int = 0,
 ) -> mlp.MLPEncoder:
     """A fully connected encoder."""
     return mlp.MLPEncoder(
@@ -134,7 +139,13 @@ def mlp_encoder(
 
 
 def mlp_decoder(
-    config: c.MLPDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int, context_dim: int = 0
+    config: c.MLPDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int = 0,
 ) -> mlp.MLPDecoder:
     """A fully connected decoder."""
     return mlp.MLPDecoder(
@@ -144,7 +155,12 @@ def mlp_decoder(
 
 
 def conv_encoder(
-    config: c.ConvEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
+    config: c.ConvEncoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    context_dim: int = 0,
 ) -> conv.ConvEncoder:
     """A convolutional encoder."""
     shape = conv.image_shape(modality.name, modality.input_shape)
@@ -152,7 +168,13 @@ def conv_encoder(
 
 
 def conv_decoder(
-    config: c.ConvDecoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, n_outputs: int, context_dim: int = 0
+    config: c.ConvDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int = 0,
 ) -> conv.ConvDecoder:
     """A convolutional decoder."""
     shape = conv.image_shape(modality.name, modality.shape)
