@@ -178,7 +178,9 @@ def conv_decoder(
 ) -> conv.ConvDecoder:
     """A convolutional decoder."""
     shape = conv.image_shape(modality.name, modality.shape)
-    return conv.ConvDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim)
+    return conv.ConvDecoder(
+        latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim
+    )
 
 
 def resnet_encoder(

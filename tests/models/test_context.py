@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 import mvcore
+from mvcore.build import build_network
+from mvcore.components import MLPEncoderConfig
 from mvcore.data.batch import Batch
 from mvcore.data.context import covariates
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import CovariateSpec, Schema
 from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
-from mvcore.errors import DataError
+from mvcore.errors import ConfigError, DataError
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.testing.checks import (
     all_patterns,
@@ -232,6 +235,18 @@ def test_a_network_that_takes_no_covariates_is_refused_by_name(world: LinearGaus
         MultimodalVAE(encoders=good.encoders, decoders=decoders, **parts)
     with pytest.raises(DataError, match="The encoder of 'a', Deaf, takes no covariates"):
         MultimodalVAE(encoders={"a": Deaf()}, decoders=good.decoders, **parts)
+
+
+def test_a_component_whose_builder_takes_no_covariates_is_refused_by_name() -> None:
+    def old(config: Any, *, modality: Any, latent_dim: int, private_dim: int) -> nn.Module:
+        return nn.Identity()
+
+    schema = Schema(Schema.from_shapes({"a": (2,)}).modalities, COVARIATES)
+    sizes: dict[str, Any] = {"modality": schema["a"], "latent_dim": 2, "private_dim": 0}
+    with mock.patch("mvcore.build.mlp_encoder", old):
+        assert isinstance(build_network(MLPEncoderConfig(), Schema(schema.modalities), **sizes), nn.Identity)
+        with pytest.raises(ConfigError, match=r"a: the encoder 'mvcore:mlp' takes no covariates, .* has age, site"):
+            build_network(MLPEncoderConfig(), schema, **sizes)
 
 
 @pytest.mark.parametrize("name", ["multimodal", "mopoe", "nexus", "jnf", "mmvaeplus"])
