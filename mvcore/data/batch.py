@@ -166,9 +166,7 @@ class Batch:
         move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}
         cells = {m: c.to(device, non_blocking=True) for m, c in self.cells.items()}
         context, factors = self._per_row(lambda v: v.to(device, non_blocking=True))
-        return Batch(
-            move, self.observed, cells, context=context, size_factors=factors, device=torch.device(device)
-        )
+        return Batch(move, self.observed, cells, context=context, size_factors=factors, device=torch.device(device))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for a faster move to a GPU."""

@@ -78,9 +78,7 @@ class Covariates(nn.Module):
                 )
 
 
-def _blocks(
-    spec: CovariateSpec, stream: Callable[[], Iterable[Mapping[str, Tensor]]]
-) -> Iterator[tuple[Tensor, None]]:
+def _blocks(spec: CovariateSpec, stream: Callable[[], Iterable[Mapping[str, Tensor]]]) -> Iterator[tuple[Tensor, None]]:
     for block in stream():
         yield block[spec.name].reshape(-1, spec.width), None
 
