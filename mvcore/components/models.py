@@ -33,7 +33,6 @@ from mvcore.plugins.spec import (
     PriorConfig,
 )
 
-
 _COUNTS: tuple[type[LikelihoodConfig], ...] = (
     PoissonConfig,
     NegativeBinomialConfig,
