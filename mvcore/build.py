@@ -124,7 +124,12 @@ def multimodal(config: c.MultimodalVAEConfig, schema: Schema) -> MultimodalVAE:
 
 
 def mlp_encoder(
-    config: c.MLPEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
+    config: c.MLPEncoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    context_dim: int = 0,
 ) -> mlp.MLPEncoder:
     """A fully connected encoder."""
     return mlp.MLPEncoder(
@@ -150,7 +155,12 @@ def mlp_decoder(
 
 
 def conv_encoder(
-    config: c.ConvEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
+    config: c.ConvEncoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    context_dim: int = 0,
 ) -> conv.ConvEncoder:
     """A convolutional encoder."""
     shape = conv.image_shape(modality.name, modality.input_shape)

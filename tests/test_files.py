@@ -64,6 +64,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "posterior.subsets": "all",
         "loss": "iwae",
     },
+    "residual networks, outliers, zeros": {
+        "modalities": {
+            "image": {"encoder": {"use": "resnet", "channels": [3, 4]}, "decoder": {"use": "resnet", "channels": [4]}},
+            "table": {"likelihood": {"use": "student_t", "df": 3.5, "learn_scale": "feature"}},
+            "count": {"likelihood": "zero_inflated_negative_binomial"},
+        },
+    },
+    "poisson": {"modalities": {"count": {"likelihood": "poisson"}}},
     "transforms not fitted": {},
 }  # fmt: skip
 

@@ -151,11 +151,13 @@ class Batch:
         """The batch of some rows ``(R,)``, by index or bool mask, in the given order."""
         rows = indices(rows.cpu(), len(self))
         take = {m: self.match(m, rows)[1] for m in self.names}
+        context, factors = self._per_row(lambda v: v.index_select(0, rows.to(v.device, non_blocking=True)))
         return Batch(
             {m: self.x[m][take[m]] for m in self.names},
             self.observed[rows],
             {m: c[take[m]] for m, c in self.cells.items()},
-            **self._per_row(lambda v: v.index_select(0, rows.to(v.device, non_blocking=True))),
+            context=context,
+            size_factors=factors,
             device=self.device,
         )
 
@@ -171,18 +173,15 @@ class Batch:
         """The batch with its values on a device; ``observed`` stays on the host."""
         move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}
         cells = {m: c.to(device, non_blocking=True) for m, c in self.cells.items()}
-        rows = self._per_row(lambda v: v.to(device, non_blocking=True))
-        return Batch(
-            move, self.observed, cells,
-            context=rows["context"], size_factors=rows["size_factors"], device=torch.device(device),
-        )  # fmt: skip
+        context, factors = self._per_row(lambda v: v.to(device, non_blocking=True))
+        return Batch(move, self.observed, cells, context=context, size_factors=factors, device=torch.device(device))
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for a faster move to a GPU."""
         pinned = {m: v.pin_memory() for m, v in self.x.items()}
         cells = {m: c.pin_memory() for m, c in self.cells.items()}
-        rows = self._per_row(Tensor.pin_memory)
-        return Batch(pinned, self.observed, cells, context=rows["context"], size_factors=rows["size_factors"])
+        context, factors = self._per_row(Tensor.pin_memory)
+        return Batch(pinned, self.observed, cells, context=context, size_factors=factors)
 
     def _known(self, names: Iterable[str]) -> set[str]:
         chosen = {names} if isinstance(names, str) else set(names)
@@ -198,10 +197,10 @@ class Batch:
         """The covariates of all rows in one block."""
         yield self.context
 
-    def _per_row(self, change: Callable[[Tensor], Tensor]) -> dict[str, dict[str, Tensor]]:
+    def _per_row(self, change: Callable[[Tensor], Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The covariates and the size factors, each changed by the same function."""
-        given = {"context": self.context, "size_factors": self.size_factors}
-        return {what: {name: change(v) for name, v in values.items()} for what, values in given.items()}
+        context = {name: change(v) for name, v in self.context.items()}
+        return context, {name: change(v) for name, v in self.size_factors.items()}
 
     def _cached(self, key: object, make: Callable[[], Tensor]) -> Tensor:
         if key not in self._index:

@@ -107,7 +107,7 @@ class ZeroInflatedObservation(Observation):
 
 
 def _far_from_poisson(x: Tensor, log_mean: Tensor, log_theta: Tensor) -> Tensor:
-    """Log-probability plus log x!, with Γ(x + θ) / Γ(θ) as θ Γ(x + θ + 1) / ((x + θ) Γ(θ + 1)), finite as θ → 0."""
+    """Log-probability plus log x!, with Γ(x + θ)/Γ(θ) = θ Γ(x + θ + 1)/((x + θ) Γ(θ + 1)), finite as θ → 0."""
     theta = log_theta.exp()
     ratio = torch.lgamma(x + theta + 1) - torch.lgamma(theta + 1) + log_theta - torch.logaddexp(x.log(), log_theta)
     return ratio - theta * F.softplus(log_mean - log_theta) - x * F.softplus(log_theta - log_mean)

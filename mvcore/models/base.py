@@ -243,7 +243,7 @@ class Model(nn.Module, ABC):
         """Every modality of every row ``(B, *shape)``: what is observed as it is, the rest by its predictive mean.
 
         The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
-        most probable one.
+        most probable one. Counts are those of the row's size factor, of 1 where it has none.
         """
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)

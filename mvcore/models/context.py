@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -52,7 +53,7 @@ class Covariates(nn.Module):
         numbers = [spec for spec in self.specs if spec.categories is None]
         for spec, affine in zip(numbers, self.numbers, strict=True):
             assert isinstance(affine, Affine)
-            affine.fit(lambda spec=spec: ((b[spec.name].reshape(-1, spec.width), None) for b in stream()))  # type: ignore[misc]
+            affine.fit(partial(_blocks, spec, stream))
 
     def check(self, context: Mapping[str, Tensor]) -> None:
         """Raises a DataError if a covariate is missing or does not fit its spec."""
@@ -75,6 +76,11 @@ class Covariates(nn.Module):
                     f"The covariate {spec.name!r} has the category {int(values.max())}; the model knows 0 to "
                     f"{spec.categories - 1}."
                 )
+
+
+def _blocks(spec: CovariateSpec, stream: Callable[[], Iterable[Mapping[str, Tensor]]]) -> Iterator[tuple[Tensor, None]]:
+    for block in stream():
+        yield block[spec.name].reshape(-1, spec.width), None
 
 
 def context_rows(context: Mapping[str, Any] | None, n: int, device: torch.device) -> Batch | None:

@@ -19,8 +19,9 @@ from mvcore.nn.conv import pyramid
 from mvcore.nn.mlp import LatentHead, joined
 from mvcore.posteriors.base import Encoded
 
-_SLOPE = 0.2  # of the leaky ReLUs, and
-_SHARE = 0.1  # the share of a block's branch: both the reference's
+# the reference's slope of the leaky ReLUs and share of a block's branch
+_SLOPE = 0.2
+_SHARE = 0.1
 
 
 @final
@@ -45,10 +46,8 @@ class ResNetEncoder(nn.Module):
         context_dim: int = 0,
     ) -> None:
         super().__init__()
-        stack: list[nn.Module] = [
-            nn.Conv2d(shape[0], channels[0], 3, padding=1),
-            ResidualBlock(channels[0], channels[0]),
-        ]
+        first = nn.Conv2d(shape[0], channels[0], 3, padding=1)
+        stack: list[nn.Module] = [first, ResidualBlock(channels[0], channels[0])]
         for before, after in zip((channels[0], *channels), channels, strict=False):
             stack += [nn.AvgPool2d(3, stride=2, padding=1), ResidualBlock(before, after)]
         self.body = nn.Sequential(*stack, nn.LeakyReLU(_SLOPE), nn.Flatten())
@@ -92,7 +91,8 @@ class ResNetDecoder(nn.Module):
         for i in range(len(channels), 0, -1):
             stack += [ResidualBlock(widths[i], widths[i - 1]), nn.Upsample(sizes[i - 1])]
         last = nn.Conv2d(channels[0], n_outputs * shape[0], 3, padding=1)
-        self.body = nn.Sequential(*stack, ResidualBlock(channels[0], channels[0]), nn.LeakyReLU(_SLOPE), last)
+        stack += [ResidualBlock(channels[0], channels[0]), nn.LeakyReLU(_SLOPE), last]
+        self.body = nn.Sequential(*stack)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Decodes ``z (n, D)``."""

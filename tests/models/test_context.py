@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 import mvcore
+from mvcore.build import build_network
+from mvcore.components import MLPEncoderConfig
 from mvcore.data.batch import Batch
 from mvcore.data.context import covariates
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import CovariateSpec, Schema
 from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
-from mvcore.errors import DataError
+from mvcore.errors import ConfigError, DataError
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.testing.checks import (
     all_patterns,
@@ -234,6 +237,18 @@ def test_a_network_that_takes_no_covariates_is_refused_by_name(world: LinearGaus
         MultimodalVAE(encoders={"a": Deaf()}, decoders=good.decoders, **parts)
 
 
+def test_a_component_whose_builder_takes_no_covariates_is_refused_by_name() -> None:
+    def old(config: Any, *, modality: Any, latent_dim: int, private_dim: int) -> nn.Module:
+        return nn.Identity()
+
+    schema = Schema(Schema.from_shapes({"a": (2,)}).modalities, COVARIATES)
+    sizes: dict[str, Any] = {"modality": schema["a"], "latent_dim": 2, "private_dim": 0}
+    with mock.patch("mvcore.build.mlp_encoder", old):
+        assert isinstance(build_network(MLPEncoderConfig(), Schema(schema.modalities), **sizes), nn.Identity)
+        with pytest.raises(ConfigError, match=r"a: the encoder 'mvcore:mlp' takes no covariates, .* has age, site"):
+            build_network(MLPEncoderConfig(), schema, **sizes)
+
+
 @pytest.mark.parametrize("name", ["multimodal", "mopoe", "nexus", "jnf", "mmvaeplus"])
 def test_every_model_keeps_rows_apart_and_conditions_on_every_subset(name: str) -> None:
     data = MultimodalDataset(**table(9))
@@ -245,11 +260,11 @@ def test_every_model_keeps_rows_apart_and_conditions_on_every_subset(name: str) 
     check_no_rows(model, batch)
     draws = model.generate(3, context={"age": [50.0], "site": [1], "dose": [[0.0, 1.0]]})
     assert {m: v.shape for m, v in draws.items()} == {"a": (3, 4), "b": (3, 3)}
-    embedded = model.embed(batch.select(torch.arange(3)))
+    embedded = model.embed(batch)[:3]
     mixed = {n: torch.cat([v[:3], v[3:].flip(0)]) for n, v in batch.context.items()}
     other = Batch(batch.x, batch.observed, context=mixed, size_factors=batch.size_factors)
-    if name != "jnf":  # its subsets' draws come from one stream of random numbers for all rows
-        torch.testing.assert_close(model.embed(other)[:3], embedded)
+    assert not torch.equal(mixed["age"], batch.context["age"])
+    torch.testing.assert_close(model.embed(other)[:3], embedded)
     changed = {**batch.context, "age": batch.context["age"] + 20}
     moved = model.embed(Batch(batch.x, batch.observed, context=changed, size_factors=batch.size_factors))
     assert bool(((moved[:3] - embedded).abs() > 1e-7).any(1).all())
