@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mvcore.data.schema import ModalitySpec, Schema
     from mvcore.files import load, save
     from mvcore.models.multimodal import MultimodalVAE
+    from mvcore.plugins.local import local
     from mvcore.training.fit import Run, fit
 
 _HOME = {
@@ -31,6 +32,7 @@ _HOME = {
     "dataset": "api",
     "fit": "training.fit",
     "load": "files",
+    "local": "plugins.local",
     "mcar": "data.missing",
     "save": "files",
 }
@@ -46,6 +48,7 @@ __all__ = [
     "dataset",
     "fit",
     "load",
+    "local",
     "mcar",
     "save",
 ]
