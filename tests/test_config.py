@@ -393,14 +393,17 @@ def from_earlier(fields: dict[str, Any], revision: int) -> dict[str, Any]:
     return {**fields, "beta": fields["beta"] / 100}
 
 
-renamed = ComponentSpec(
-    api=1, config=Renamed, build="a:b", revision=3, migrate=f"{__name__}:from_earlier"
-)
+renamed = ComponentSpec(api=1, config=Renamed, build="a:b", revision=3, migrate=f"{__name__}:from_earlier")
 MIGRATING = Registry([entry("loss", "renamed")])
 
 
 @pytest.mark.parametrize(
-    "written", [{"revision": 1, "draws": 5, "beta": 50.0}, {"revision": 2, "samples": 5, "beta": 50.0}, {"revision": 3, "samples": 5, "beta": 0.5}]
+    "written",
+    [
+        {"revision": 1, "draws": 5, "beta": 50.0},
+        {"revision": 2, "samples": 5, "beta": 50.0},
+        {"revision": 3, "samples": 5, "beta": 0.5},
+    ],
 )
 def test_a_spec_may_read_its_earlier_revisions(written: dict[str, Any]) -> None:
     table = {"use": "renamed", **written}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mvcore.config import edit, read_toml, structure, unstructure
 from mvcore.errors import ConfigError
-from mvcore.plugins import Registry
+from mvcore.plugins import Entry, Registry
 
 REGISTRY = Registry.installed()
 
@@ -43,8 +43,12 @@ def test_a_misspelt_key_or_component_is_told_with_the_nearest(table: dict[str, o
         structure("loss", table)
 
 
-@pytest.mark.parametrize("entry", REGISTRY.entries(), ids=lambda entry: f"{entry.kind}-{entry.id}")
-def test_the_defaults_of_every_installed_component_survive_json(entry) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    "entry",
+    [entry for entry in REGISTRY.entries() if entry.dist == "mvcore"],
+    ids=lambda entry: f"{entry.kind}-{entry.id}",
+)
+def test_the_defaults_of_every_component_of_the_core_survive_json(entry: Entry) -> None:
     config = REGISTRY.load(entry).config()
     assert structure(entry.kind, json.loads(json.dumps(unstructure(config, REGISTRY))), REGISTRY) == config
 

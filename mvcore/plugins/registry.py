@@ -62,7 +62,7 @@ class Registry:
 
     @classmethod
     def installed(cls) -> Registry:
-        """The components of all distributions on ``sys.path``, from their metadata alone, and those of ``mvcore.local``."""
+        """The components of all distributions on ``sys.path``, by their metadata alone, and of ``mvcore.local``."""
         # One name may be on the path twice; metadata.distribution() is the first of them, the one that imports.
         names = {name for dist in metadata.distributions() if (name := _name_if_plugin(dist))}
         from mvcore.plugins import local  # which needs Entry

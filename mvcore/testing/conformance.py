@@ -202,7 +202,7 @@ def network(case: Case) -> None:
         x = torch.randn(5, *inputs)
         for whole, alone in zip(outputs(module(x)), outputs(module(x[2:3])), strict=True):
             torch.testing.assert_close(whole[2:3], alone, msg=lambda text: f"a row depends on its neighbours: {text}")
-        sum(part.square().sum() for part in outputs(module.train()(x))).backward()
+        torch.stack([part.square().sum() for part in outputs(module.train()(x))]).sum().backward()
         missed = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
         assert not missed, f"no output depends on {missed}"
     assert found, "it takes neither a table of 4 features nor an image of 8 × 8"
