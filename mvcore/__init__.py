@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mvcore.files import load, save
     from mvcore.imputation import embed, impute
     from mvcore.models.multimodal import MultimodalVAE
+    from mvcore.plugins.local import local
     from mvcore.training.fit import Run, fit
 
 _HOME = {
@@ -42,6 +43,7 @@ _HOME = {
     "from_torch_dataset": "data.sources",
     "impute": "imputation",
     "load": "files",
+    "local": "plugins.local",
     "mar": "data.missing",
     "mcar": "data.missing",
     "mnar": "data.missing",
@@ -66,6 +68,7 @@ __all__ = [
     "from_torch_dataset",
     "impute",
     "load",
+    "local",
     "mar",
     "mcar",
     "mnar",

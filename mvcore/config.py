@@ -6,7 +6,10 @@ a table of their fields. Nothing is coerced but an int for a float field, and a 
 
 from __future__ import annotations
 
+import os
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -93,6 +96,20 @@ def edit(config: C, changes: Mapping[str, Any], registry: Registry | None = None
     if faults:
         raise ConfigError(faults, where)
     return edited
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tables of a TOML file, as plain values for ``structure``.
+
+    Raises:
+        ConfigError: If it is no TOML; it names the file, the line and the column.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([f"there is no file {os.fspath(path)!r}"], os.fspath(path)) from None
+    except ValueError as error:  # of TOML, or of UTF-8
+        raise ConfigError([str(error)], os.fspath(path)) from error
 
 
 def _or_installed(registry: Registry | None) -> Registry:

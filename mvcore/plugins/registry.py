@@ -62,10 +62,13 @@ class Registry:
 
     @classmethod
     def installed(cls) -> Registry:
-        """The components of all distributions on ``sys.path``, from their metadata alone."""
+        """The components of all distributions on ``sys.path``, by their metadata alone, and of ``mvcore.local``."""
         # One name may be on the path twice; metadata.distribution() is the first of them, the one that imports.
         names = {name for dist in metadata.distributions() if (name := _name_if_plugin(dist))}
-        return cls(entry for name in names for entry in _entries_of(name, metadata.distribution(name)))
+        from mvcore.plugins import local  # which needs Entry
+
+        installed = (entry for name in names for entry in _entries_of(name, metadata.distribution(name)))
+        return cls((*installed, *local.entries()))
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """The components of one kind, or of all kinds, sorted."""

@@ -11,8 +11,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, canonicalize_version
 from packaging.version import Version
 
-from mvcore.errors import ConfigError, MissingPluginError
-from mvcore.plugins.registry import Registry
+from mvcore.errors import ConfigError, MissingPluginError, NotPackagedError
+from mvcore.plugins.local import DIST
+from mvcore.plugins.registry import Entry, Registry
 from mvcore.plugins.spec import ComponentConfig
 
 #: The distributions that an error may tell people to install. A model's file comes from anyone: a name that it alone
@@ -41,7 +42,7 @@ def requirements(config: object, registry: Registry | None = None) -> list[str]:
         ['mvcore-mopoe>=0.1,<0.2']
     """
     registry = Registry.installed() if registry is None else registry
-    entries = {registry.entry_of(type(component)) for component in components(config)}
+    entries = {_packaged(registry, type(component)) for component in components(config)}
     return sorted({f"{e.dist}{_compatible(Version(e.version))}" for e in entries if e.dist != "mvcore"})
 
 
@@ -61,6 +62,13 @@ def check(lines: Iterable[str], *, published: Collection[str] = PUBLISHED) -> No
     unknown = [str(line) for line in needed if canonicalize_name(line.name) not in published]
     if unmet:
         raise MissingPluginError(unmet, [line for line in unknown if line in unmet])
+
+
+def _packaged(registry: Registry, config: type[ComponentConfig]) -> Entry:
+    entry = registry.entry_of(config)
+    if entry.dist == DIST:
+        raise NotPackagedError(f"{config.__module__}.{config.__qualname__}", f"mvcore.{entry.kind}")
+    return entry
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -1,0 +1,286 @@
+"""What a component of each kind must do, as plain functions: the suites and ``mvcore check`` run the same ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+import mvcore
+from mvcore import config as configs
+from mvcore.data.batch import Batch
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.schema import ModalitySpec, Schema
+from mvcore.errors import MvcoreError
+from mvcore.models.base import Model
+from mvcore.plugins.registry import Registry
+from mvcore.plugins.spec import ComponentConfig
+from mvcore.testing import checks
+from mvcore.testing.linear import LinearGaussian
+
+Check = Callable[["Case"], None]
+
+
+@final
+class Case:
+    """A component with some fields of its config, on a small world of three partially observed modalities.
+
+    Args:
+        kind: A key of ``KINDS``.
+        component: ``name`` or ``dist:name``.
+        fields: Fields by name or dotted path, as for ``mvcore.create``.
+    """
+
+    def __init__(self, kind: str, component: str, fields: Mapping[str, Any] | None = None) -> None:
+        self.kind, self.component, self.fields = kind, component, dict(fields or {})
+        self.registry = Registry.installed()
+        self.spec = self.registry.spec(kind, component)
+        self.world = LinearGaussian({"a": 5, "b": 6, "c": 4}, 2)
+        self.batch = self.world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+
+    @cached_property
+    def config(self) -> ComponentConfig:
+        """The component's config; a model's for the whole world."""
+        if self.kind == "model":
+            config = self.make(self.world.schema).config
+            assert config is not None, "the builder gave a model without its config, which could not be saved"
+            return config
+        return configs.edit(self.spec.config(), self.fields, self.registry)
+
+    def make(self, schema: Schema) -> Model:
+        """The model for some modalities, small and in float64."""
+        torch.manual_seed(0)
+        parts: dict[str, Any] = {f"modalities.{m}.{part}": "none" for m in schema.names for part in ("input", "target")}
+        parts |= {f"modalities.{m}.{p}.hidden": [8] for m in schema.names for p in ("encoder", "decoder")}
+        return mvcore.create(self.component, schema, **{"latent_dim": 2, **parts, **self.fields}).double()
+
+    def build(self, **arguments: Any) -> Any:
+        """What the builder makes of the config."""
+        torch.manual_seed(0)
+        return self.spec.builder()(self.config, **arguments)
+
+
+@lru_cache(maxsize=256)
+def _imports_torch(module: str) -> str:
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def spec_without_torch(case: Case) -> None:
+    """The module of the spec imports no torch."""
+    module = case.registry.find(case.kind, case.component).point.module
+    assert _imports_torch(module) == "False", f"importing {module} imports torch; only the builder's module may"
+
+
+def config_round_trip(case: Case) -> None:
+    """A config comes back from JSON as it was."""
+    text = json.dumps(configs.unstructure(case.config, case.registry))
+    again = configs.structure(case.kind, json.loads(text), case.registry)
+    assert again == case.config, f"{case.config!r} came back from JSON as {again!r}"
+
+
+def submodels(case: Case) -> None:
+    """A row has the loss and gradients of a model built on its modalities alone."""
+    checks.check_submodels(case.make, case.make(case.world.schema), case.batch)
+
+
+def neighbours(case: Case) -> None:
+    """A row's loss and embedding do not depend on the other rows, in any stage."""
+    model = case.make(case.world.schema)
+    for stage in model.stages():
+        checks.check_neighbours(model, case.batch, stage.name)
+
+
+def absent_values(case: Case) -> None:
+    """What stands behind an absent modality, NaN or a number, changes nothing."""
+    model, x = case.make(case.world.schema), {}
+    masks = {m: case.batch.column(m) for m in case.batch.names}
+    losses = []
+    for filling in (torch.nan, 1e30):
+        for m in case.batch.names:
+            x[m] = torch.full((len(case.batch), *case.batch.x[m].shape[1:]), filling, dtype=torch.float64)
+            x[m][masks[m]] = case.batch.x[m]
+        torch.manual_seed(0)
+        losses.append(model(Batch.from_dense(x, masks)).loss.detach())
+    assert losses[0].isfinite(), f"the loss of partial rows is {losses[0]}"
+    assert torch.equal(*losses), f"what stands behind absent modalities changes the loss: {losses}"
+
+
+def subsets(case: Case) -> None:
+    """Every subset of modalities gives finite draws, likelihoods and imputations."""
+    checks.check_conditions_on_every_subset(case.make(case.world.schema), case.batch)
+
+
+def state(case: Case) -> None:
+    """Inference leaves modes, weights, batch and random state alone, and repeats itself."""
+    checks.check_leaves_state_alone(case.make(case.world.schema), case.batch)
+
+
+def no_rows(case: Case) -> None:
+    """Batches of 0 rows reach every parameter."""
+    checks.check_no_rows(case.make(case.world.schema), case.batch)
+
+
+def gradients(case: Case) -> None:
+    """Each parameter that a stage trains gets a finite gradient that is not 0, in one of the stages."""
+    model, reached = case.make(case.world.schema), set()
+    for stage in model.stages():
+        model.zero_grad(set_to_none=True)
+        model(case.batch, stage=stage.name).loss.backward()
+        grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        bad = [n for n, g in grads.items() if not g.isfinite().all()]
+        assert not bad, f"gradients of {bad} are not finite"
+        reached |= {n for n, g in grads.items() if g.any()}
+    missed = [n for n, p in model.named_parameters() if p.requires_grad and n not in reached]
+    assert not missed, f"no loss reaches {missed}"
+
+
+def weights_round_trip(case: Case) -> None:
+    """A loaded model has the config, the weights and the embeddings of the saved one."""
+    model = case.make(case.world.schema).float().eval()
+    with tempfile.TemporaryDirectory() as folder:
+        again = mvcore.load(mvcore.save(model, Path(folder) / "model"))
+    assert again.config == model.config, "the config has changed"
+    changed = [k for k, v in model.state_dict().items() if not torch.equal(again.state_dict()[k], v)]
+    assert not changed, f"the weights {changed} have changed"
+    batch = _single(case.batch)
+    assert torch.equal(model.embed(batch), again.embed(batch)), "the embeddings have changed"
+
+
+def training(case: Case) -> None:
+    """The loss of a toy set falls, and the training is repeatable."""
+    torch.manual_seed(0)
+    batch = case.world.sample(40, observed=checks.all_patterns(3)[torch.arange(40) % 7])
+    data = MultimodalDataset(
+        {m: _spread(batch, m).float().numpy() for m in batch.names}, {m: batch.column(m).numpy() for m in batch.names}
+    )
+    runs = []
+    for _ in range(2):
+        model = case.make(case.world.schema).float()
+        runs.append(mvcore.fit(model, data, epochs=12, batch_size=20, lr=1e-2, progress=False, hooks=False).history)
+    first, again = [[row["loss"] for row in run] for run in runs]
+    assert first == again, "two trainings with one seed differ"
+    stage = [row["loss"] for row in runs[0] if row["stage"] == runs[0][0]["stage"]]
+    assert stage[-1] < stage[0], f"the loss did not fall: {stage}"
+
+
+def _single(batch: Batch) -> Batch:
+    return Batch({m: v.float() for m, v in batch.x.items()}, batch.observed)
+
+
+def _spread(batch: Batch, name: str) -> Tensor:
+    full = batch.x[name].new_zeros(len(batch), *batch.x[name].shape[1:])
+    return full.index_copy(0, batch.rows(name), batch.x[name])
+
+
+_IMAGE = ModalitySpec(name="m", shape=(1, 8, 8))
+_TABLE = ModalitySpec(name="m", shape=(4,))
+
+
+def network(case: Case) -> None:
+    """An encoder or decoder gives its shapes for n = 0 and more, and what a row gets is what it gets alone."""
+    found = 0
+    for modality in (_TABLE, _IMAGE):
+        try:
+            module, inputs, outputs = _network(case, modality)
+        except MvcoreError:
+            continue  # it refuses this shape with an error of ours
+        found += 1
+        module.eval()
+        for n in (0, 1, 5):
+            for got, shape in zip(outputs(module(torch.randn(n, *inputs))), _shapes(case, modality, n), strict=True):
+                assert tuple(got.shape) == shape, f"{n} rows give the shape {tuple(got.shape)}, expected {shape}"
+        x = torch.randn(5, *inputs)
+        for whole, alone in zip(outputs(module(x)), outputs(module(x[2:3])), strict=True):
+            torch.testing.assert_close(whole[2:3], alone, msg=lambda text: f"a row depends on its neighbours: {text}")
+        torch.stack([part.square().sum() for part in outputs(module.train()(x))]).sum().backward()
+        missed = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+        assert not missed, f"no output depends on {missed}"
+    assert found, "it takes neither a table of 4 features nor an image of 8 × 8"
+
+
+def _network(case: Case, modality: ModalitySpec) -> tuple[Any, tuple[int, ...], Callable[[Any], list[Tensor]]]:
+    sizes: dict[str, Any] = {"modality": modality, "latent_dim": 3, "private_dim": 2}
+    if case.kind == "decoder":
+        return case.build(**sizes, n_outputs=2), (5,), lambda out: [out]
+    return (
+        case.build(**sizes), modality.input_shape,
+        lambda out: [out.loc, out.log_scale, out.private_loc, out.private_log_scale],
+    )  # fmt: skip
+
+
+def _shapes(case: Case, modality: ModalitySpec, n: int) -> list[tuple[int, ...]]:
+    return [(n, 2, *modality.shape)] if case.kind == "decoder" else [(n, 3), (n, 3), (n, 2), (n, 2)]
+
+
+def moments(case: Case) -> None:
+    """Draws of a likelihood have its mean and standard deviation, within five standard errors of 20,000 draws."""
+    p, n = _observation(case), 20_000
+    torch.manual_seed(1)
+    x = p.sample(n).double()
+    if p.mean.dim() >= x.dim():  # categories: their frequencies are the probabilities
+        x = torch.nn.functional.one_hot(x.long(), p.mean.shape[-2]).movedim(-1, -2).double()
+    error = 5 * x.std(0) / n**0.5 + 1e-6
+    assert bool(((x.mean(0) - p.mean).abs() <= error).all()), "the mean of the draws is not the mean"
+    torch.testing.assert_close(x.std(0), p.stddev.double(), rtol=0.1, atol=1e-2)
+
+
+def normalised(case: Case) -> None:
+    """The probabilities of a likelihood's values sum, or its densities integrate, to one."""
+    p = _observation(case)
+    torch.manual_seed(1)
+    x = p.sample(500)
+    if p.mean.dim() >= x.dim():  # categories
+        grid, step = torch.arange(p.mean.shape[-2]), 1.0
+    elif bool((x == x.floor()).all()):
+        grid, step = torch.arange(2.0 if bool((x <= 1).all()) else 400.0), 1.0
+    else:
+        reach = float((p.mean.abs() + 40 * p.stddev).max())
+        grid, step = torch.linspace(-reach, reach, 8_001, dtype=torch.float64), reach / 4_000
+    total = sum(p.values_log_prob(value.expand(x.shape[1:])).exp() for value in grid) * step
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-3, atol=1e-3)
+
+
+def _observation(case: Case) -> Any:
+    modality = ModalitySpec(name="m", shape=(4,), categories=3 if case.component.endswith("categorical") else None)
+    likelihood = case.build(modality=modality).double()
+    torch.manual_seed(0)
+    return likelihood.requires_grad_(False)(0.5 * torch.randn(2, likelihood.n_outputs, 4, dtype=torch.float64))
+
+
+_MODEL: tuple[Check, ...] = (
+    submodels, neighbours, absent_values, subsets, state, no_rows, gradients, weights_round_trip, training,
+)  # fmt: skip
+_ALL: tuple[Check, ...] = (spec_without_torch, config_round_trip)
+
+#: The checks of each kind, in their order.
+CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
+    {
+        "model": _ALL + _MODEL,
+        "encoder": (*_ALL, network),
+        "decoder": (*_ALL, network),
+        "likelihood": (*_ALL, moments, normalised),
+    }
+    | dict.fromkeys(("posterior", "prior", "loss", "sampler", "dataset", "metric"), _ALL)
+)
+
+
+def run(kind: str, component: str, fields: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str | None]]:
+    """Each check's name with what it found wrong, None where it passed."""
+    for check in CHECKS[kind]:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                check(Case(kind, component, fields))
+        except Exception as error:
+            yield check.__name__, f"{type(error).__name__}: {error}"
+        else:
+            yield check.__name__, None

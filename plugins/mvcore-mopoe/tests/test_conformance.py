@@ -1,0 +1,11 @@
+"""What holds for every model."""
+
+from mvcore.testing.suites import ModelSuite
+
+
+class TestMoPoE(ModelSuite):
+    component = "mvcore-mopoe:mopoe"
+    configs = (
+        {"loss.stratified": True},
+        {"latent_dim": 3, "posterior.prior_expert": "every", "private_dim": 2, "loss.stratified": True},
+    )

@@ -1,0 +1,81 @@
+"""What the suites are for: each planted fault is caught by the check that is meant to."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import mvcore
+from mvcore.distributions.likelihoods import NormalLikelihood
+from mvcore.distributions.observations import NormalObservation
+from mvcore.nn.mlp import MLPEncoder
+from mvcore.testing import conformance
+from mvcore.testing.conformance import Case
+from mvcore.testing.suites import ModelSuite, SuiteError
+
+
+def test_a_model_whose_rows_depend_on_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = MLPEncoder.forward
+    monkeypatch.setattr(MLPEncoder, "forward", lambda self, x, mask=None: forward(self, x - x.mean(0), mask))
+    with pytest.raises(AssertionError, match="mean of its rows"):
+        conformance.neighbours(Case("model", "multimodal"))
+    with pytest.raises(AssertionError, match="depends on its neighbours"):
+        conformance.network(Case("encoder", "mvcore:mlp", {"hidden": [8]}))
+
+
+def test_a_likelihood_that_is_not_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_prob = NormalObservation.values_log_prob
+    monkeypatch.setattr(NormalObservation, "values_log_prob", lambda self, x: log_prob(self, x) + 0.1)
+    with pytest.raises(AssertionError):
+        conformance.normalised(Case("likelihood", "normal"))
+    conformance.moments(Case("likelihood", "normal"))
+
+
+def test_draws_that_are_not_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = NormalObservation.sample
+    monkeypatch.setattr(NormalObservation, "sample", lambda self, k=1: sample(self, k) + 0.1)
+    with pytest.raises(AssertionError, match="mean of the draws"):
+        conformance.moments(Case("likelihood", "normal"))
+
+
+def test_a_parameter_that_no_loss_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_spare(self: NormalLikelihood, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        self.spare = torch.nn.Parameter(torch.zeros(1))
+
+    init = NormalLikelihood.__init__
+    monkeypatch.setattr(NormalLikelihood, "__init__", with_spare)
+    with pytest.raises(AssertionError, match="spare"):
+        conformance.gradients(Case("model", "multimodal"))
+
+
+def test_a_spec_that_imports_torch() -> None:
+    case = Case("encoder", "mvcore:mlp")
+    conformance.spec_without_torch(case)
+    assert conformance._imports_torch("mvcore.build") == "True"
+
+
+def test_overriding_a_test_raises() -> None:
+    with pytest.raises(SuiteError, match="overrides 'test_neighbours'"):
+        type("TestIt", (ModelSuite,), {"component": "multimodal", "test_neighbours": lambda self: None})
+
+
+def test_expecting_the_failure_of_what_is_no_test_raises() -> None:
+    with pytest.raises(SuiteError, match="expects 'test_neighbour' to fail"):
+        type("TestIt", (ModelSuite,), {"component": "multimodal", "expected_failures": {"test_neighbour": "why"}})
+
+
+def test_the_command_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from mvcore.cli import main
+
+    good = CliRunner().invoke(main, ["check", "mvcore:normal", "--kind", "likelihood"])
+    assert good.exit_code == 0, good.output
+    assert [line.split(": ")[1] for line in good.output.splitlines()] == ["ok"] * 4
+    log_prob = NormalObservation.values_log_prob
+    monkeypatch.setattr(NormalObservation, "values_log_prob", lambda self, x: log_prob(self, x) + 0.1)
+    bad = CliRunner().invoke(main, ["check", "mvcore:normal", "--kind", "likelihood"])
+    assert bad.exit_code == 1
+    assert "likelihood mvcore:normal normalised: failed: AssertionError" in bad.output
+    assert mvcore.__version__
