@@ -7,7 +7,7 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import attrs
@@ -66,14 +66,9 @@ def read(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
     file = folder / FILE
     for left in folder.glob(f".{FILE}-*"):  # a process was killed while it wrote these
         left.unlink(missing_ok=True)
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    state = _load(file)
+    if state is None:
         return None
-    except (RuntimeError, OSError, EOFError, BadZipFile, pickle.UnpicklingError, ValueError) as fault:
-        raise CheckpointError(f"{str(file)!r} is damaged: {fault}. Remove it to start anew.", path=file) from fault
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"{str(file)!r} is no checkpoint of this version of mvcore.", path=file)
     stored = json.loads(state["fingerprint"])
     if differences := list(_differences(stored, json.loads(json.dumps(expected)))):
         shown = "\n  ".join(differences[:8])
@@ -83,6 +78,25 @@ def read(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
             path=file,
         )
     return state
+
+
+def weights(folder: str | os.PathLike[str], which: Literal["best", "last"] = "last") -> dict[str, Tensor]:
+    """The weights in a folder's checkpoint.
+
+    Args:
+        folder: The folder that ``fit`` was given.
+        which: ``last``: those it goes on from; ``best``: those of the best epoch so far of the stage under way, or,
+            of a finished training, those it ended with.
+
+    Raises:
+        CheckpointError: If there is no checkpoint, or it is damaged.
+    """
+    file = Path(folder) / FILE
+    state = _load(file)
+    if state is None:
+        raise CheckpointError(f"{str(folder)!r} holds no checkpoint.", path=file)
+    found: dict[str, Tensor] = state["model"] if which == "last" or state["kept"] is None else state["kept"]
+    return found
 
 
 def random_states() -> dict[str, Tensor]:
@@ -98,6 +112,18 @@ def restore_random_states(states: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def _load(file: Path) -> dict[str, Any] | None:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except (RuntimeError, OSError, EOFError, BadZipFile, pickle.UnpicklingError, ValueError) as fault:
+        raise CheckpointError(f"{str(file)!r} is damaged: {fault}. Remove it to start anew.", path=file) from fault
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{str(file)!r} is no checkpoint of this version of mvcore.", path=file)
+    return state
 
 
 def _summary(data: MultimodalDataset) -> dict[str, Any]:
