@@ -169,3 +169,14 @@ def test_an_unknown_command_is_a_usage_error(site: Path) -> None:
     done = mvcore(site, "descrbe")
     assert done.returncode == 2
     assert "No such command 'descrbe'" in done.stderr
+
+
+@pytest.mark.parametrize("args", [["--help"], ["plugins"]])
+def test_what_only_looks_imports_nothing_heavy(args: list[str]) -> None:
+    code = (
+        "import sys\nfrom mvcore.cli import main\n"
+        f"main({args!r}, standalone_mode=False)\n"
+        "print(sorted({'torch', 'numpy', 'pandas', 'scipy', 'sklearn'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1:] == ["[]"]
