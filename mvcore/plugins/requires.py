@@ -18,7 +18,18 @@ from mvcore.plugins.spec import ComponentConfig
 
 #: The distributions that an error may tell people to install. A model's file comes from anyone: a name that it alone
 #: vouches for may be a trap.
-PUBLISHED = frozenset({"mvcore", "mvcore-jnf", "mvcore-mmvaeplus", "mvcore-mopoe", "mvcore-nexus"})
+PUBLISHED = frozenset(
+    {
+        "mvcore",
+        "mvcore-jnf",
+        "mvcore-mmvae",
+        "mvcore-mmvaeplus",
+        "mvcore-mopoe",
+        "mvcore-mvae",
+        "mvcore-mvtcae",
+        "mvcore-nexus",
+    }
+)
 
 
 def components(config: object) -> Iterator[ComponentConfig]:
