@@ -2,7 +2,7 @@
 
 ::
 
-    runs/mopoe/  config.toml   what was asked for
+    runs/mopoe/  config.json   what was asked for
                  model/        the trained model, as ``mvcore.save`` writes it
                  history.json  one row an epoch
                  checkpoint/   where an interrupted training goes on

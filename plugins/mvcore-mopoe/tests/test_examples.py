@@ -30,4 +30,8 @@ def test_examples_of_the_readme_run(document: Path, tmp_path: Path, monkeypatch:
             "config.json",
             "model.safetensors",
         ]
-        assert names["data"].patterns() == {("rna", "mutations"): 33, ("mutations",): 17}
+        assert names["data"].patterns() == {("labs", "rna"): 40, ("labs",): 10}
+        assert names["out"]["rna"].filled.shape == (50, 6)
+        assert (names["out"]["rna"].low <= names["out"]["rna"].high).all(axis=None)
+        assert not names["out"]["labs"].filled.isna().any(axis=None)
+        assert names["points"].shape == (5, 4)
