@@ -180,3 +180,15 @@ def test_what_only_looks_imports_nothing_heavy(args: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines()[-1:] == ["[]"]
+
+
+def test_describe_as_json_has_every_field_with_its_type_default_and_meaning() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from mvcore.cli import main; main(['describe', 'elbo', '--json'])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (elbo,) = json.loads(done.stdout)
+    assert (elbo["kind"], elbo["name"], elbo["revision"]) == ("loss", "elbo", 1)
+    assert elbo["fields"][0] == {
+        "field": "beta", "type": "float", "default": "1.0", "meaning": "Weight β of all divergences.",
+    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Iterator
@@ -23,12 +24,13 @@ from mvcore.plugins.spec import KINDS, ComponentConfig, ComponentSpec
 @click.command("describe")
 @click.argument("name")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Only the component of this kind.")
-def command(name: str, kind: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def command(name: str, kind: str | None, as_json: bool) -> None:
     """Describe the components called NAME, or DIST:NAME, and their fields."""
     registry = Registry.installed()
     entries = _called(registry, name, [kind] if kind else list(KINDS))
-    texts = [_description(entry, registry.load(entry)) for entry in entries]
-    click.echo("\n\n".join(texts))
+    described = [_facts(entry, registry.load(entry)) for entry in entries]
+    click.echo(json.dumps(described, indent=2, ensure_ascii=False) if as_json else "\n\n".join(map(_text, described)))
 
 
 def _called(registry: Registry, name: str, kinds: list[str]) -> list[Entry]:
@@ -42,26 +44,40 @@ def _called(registry: Registry, name: str, kinds: list[str]) -> list[Entry]:
     return found
 
 
-def _description(entry: Entry, spec: ComponentSpec) -> str:
-    facts = {
+def _facts(entry: Entry, spec: ComponentSpec) -> dict[str, Any]:
+    """What a component is and what can be set, as plain values."""
+    about = {
+        "kind": entry.kind,
+        "name": entry.name,
+        "distribution": f"{entry.dist} {entry.version}",
+        "revision": spec.revision,
         "summary": spec.summary,
         "paper": spec.paper or "",
-        "distribution": f"{entry.dist} {entry.version}",
-        "revision": str(spec.revision),
         "partial data": spec.partial_data,
     }
-    about = [(key, value) for key, value in facts.items() if value]
-    return "\n\n".join([table([(entry.kind, entry.name), *about]), _fields(spec.config)])
+    return {**about, "fields": _fields(spec.config)}
 
 
-def _fields(config: type[Any]) -> str:
+def _text(facts: dict[str, Any]) -> str:
+    order = ("summary", "paper", "distribution", "revision", "partial data")
+    about = [(key, str(facts[key])) for key in order if facts[key]]
+    fields = [list(field.values()) for field in facts["fields"]]
+    listed = table([["field", "type", "default", "meaning"], *fields]) if fields else "It has no fields."
+    return "\n\n".join([table([(facts["kind"], facts["name"]), *about]), listed])
+
+
+def _fields(config: type[Any]) -> list[dict[str, str]]:
     types = get_type_hints(config)
     docs = {name: doc for cls in reversed(config.__mro__) for name, doc in _docstrings(cls)}
-    rows = [
-        [field.alias or field.name, _type_name(types[field.name]), _default(field), docs.get(field.name, "")]
+    return [
+        {
+            "field": field.alias or field.name,
+            "type": _type_name(types[field.name]),
+            "default": _default(field),
+            "meaning": docs.get(field.name, ""),
+        }
         for field in _attributes(config)
     ]
-    return table([["field", "type", "default", "meaning"], *rows]) if rows else "It has no fields."
 
 
 def _type_name(type_: Any) -> str:

@@ -33,7 +33,10 @@ def read_context(frame: Any, ids: str | None, names: Any, schema: Schema | None,
         elif wanted:
             problems.append(f"'context' is needed, with the covariates {listed(c.name for c in wanted)}")
         return (), {}
+    before = len(problems)
     table = _numbered(tables.read("context", frame, ids, problems))
+    if len(problems) > before:
+        return (), {}
     if table is not None and schema is not None:
         table = tables.fitted(table, _as_modality(wanted), problems)
     if table is None:

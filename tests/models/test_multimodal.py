@@ -128,7 +128,7 @@ def test_data_that_a_likelihood_cannot_score_is_refused_before_training() -> Non
     with pytest.raises(DataError, match=r"'a': a bernoulli likelihood needs values in \[0, 1\], got 2 to 2"):
         mvcore.fit(model, data, epochs=1, progress=False)
     wide = MultimodalDataset({"a": np.zeros((4, 2)), "b": np.zeros((4, 5))})
-    with pytest.raises(DataError, match=r"'b' has observations of shape \(5,\); the model was built for \(3,\)"):
+    with pytest.raises(DataError, match=r"'b' has the shape \(5,\), the model was built for \(3,\)"):
         mvcore.fit(model, wide, epochs=1, progress=False)
 
 

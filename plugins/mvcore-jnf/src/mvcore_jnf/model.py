@@ -165,7 +165,8 @@ class JNF(Model):
         """The joint posterior of the complete rows, of which there may be none."""
         whole = batch if batch.complete else batch.select(batch.observed.all(1))
         x = {m: self.inputs[m](whole.x[m], *([whole.cells[m]] if m in whole.cells else [])) for m in whole.names}
-        density: DiagonalNormal = self.joint_encoder(x, whole.cells, self.context_of(whole))
+        context = self.context_of(whole)
+        density: DiagonalNormal = self.joint_encoder(x, whole.cells, *([] if context is None else [context]))
         return density
 
     def _joint_loss(self, batch: Batch, beta: float) -> LossOutput:
