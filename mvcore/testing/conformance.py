@@ -24,7 +24,7 @@ from mvcore.errors import MvcoreError
 from mvcore.models.base import Model
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig
-from mvcore.testing import checks
+from mvcore.testing import checks, parts
 from mvcore.testing.linear import LinearGaussian
 
 Check = Callable[["Case"], None]
@@ -269,9 +269,17 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
         "encoder": (*_ALL, network),
         "decoder": (*_ALL, network),
         "likelihood": (*_ALL, moments, normalised),
+        "posterior": (
+            *_ALL,
+            parts.posterior_submodels, parts.posterior_neighbours, parts.posterior_subsets, parts.posterior_order,
+        ),
+        "prior": (*_ALL, parts.prior_density),
+        "loss": (*_ALL, parts.loss_rows, parts.loss_order),
+        "sampler": (*_ALL, parts.sampler_draws),
+        "dataset": (*_ALL, parts.dataset_rows),
+        "metric": (*_ALL, parts.metric_values),
     }
-    | dict.fromkeys(("posterior", "prior", "loss", "sampler", "dataset", "metric"), _ALL)
-)
+)  # fmt: skip
 
 
 def run(kind: str, component: str, fields: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str | None]]:

@@ -103,5 +103,9 @@ class SamplerSuite(Suite, kind="sampler"):
     """What every sampler must do."""
 
 
+class MetricSuite(Suite, kind="metric"):
+    """What every metric must do."""
+
+
 class DatasetSuite(Suite, kind="dataset"):
     """What every data set must do."""

@@ -4,12 +4,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import mvcore
+from mvcore.distributions.diagonal import Diagonal, DiagonalNormal
 from mvcore.distributions.likelihoods import NormalLikelihood
 from mvcore.distributions.observations import NormalObservation
+from mvcore.losses.base import LossOutput
+from mvcore.losses.elbo import ELBO
+from mvcore.models.passes import Pass
 from mvcore.nn.mlp import MLPEncoder
-from mvcore.testing import conformance
+from mvcore.posteriors.product import ProductOfExperts
+from mvcore.testing import conformance, parts
 from mvcore.testing.conformance import Case
 from mvcore.testing.suites import ModelSuite, SuiteError
 
@@ -79,3 +85,37 @@ def test_the_command_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bad.exit_code == 1
     assert "likelihood mvcore:normal normalised: failed: AssertionError" in bad.output
     assert mvcore.__version__
+
+
+def test_a_prior_whose_draws_are_not_of_its_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("prior", "mvcore:standard")
+    parts.prior_density(case)
+    noise = DiagonalNormal.noise
+    monkeypatch.setattr(DiagonalNormal, "noise", lambda self, shape: 1.1 * noise(self, shape))
+    with pytest.raises(AssertionError, match=r"E\[q / p\] is"):
+        parts.prior_density(case)
+
+
+def test_a_loss_that_sums_over_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = ELBO.forward
+
+    def summed(self: ELBO, p: Pass) -> LossOutput:
+        output = forward(self, p)
+        return LossOutput(output.loss * len(p.batch), output.terms)
+
+    monkeypatch.setattr(ELBO, "forward", summed)
+    with pytest.raises(AssertionError, match="mean of its rows"):
+        parts.loss_rows(Case("loss", "mvcore:elbo"))
+
+
+def test_a_posterior_that_prefers_the_first_modality(monkeypatch: pytest.MonkeyPatch) -> None:
+    fuse = ProductOfExperts.fuse
+
+    def preferring(self: ProductOfExperts, experts: Diagonal, S: Tensor) -> Diagonal:
+        weight = torch.ones(len(experts.loc), 1, 1).double()
+        weight[0] = 2.0
+        return fuse(self, DiagonalNormal(experts.loc, experts.log_scale - 0.5 * weight.log()), S)
+
+    monkeypatch.setattr(ProductOfExperts, "fuse", preferring)
+    with pytest.raises(AssertionError, match="another order"):
+        parts.posterior_order(Case("posterior", "mvcore:product"))
