@@ -82,11 +82,7 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: If the file cannot be read, or has a table that no run has.
     """
-    file = Path(path)
-    try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
-        raise ConfigError([str(fault)], str(file)) from fault
+    tables = configs.read_toml(path)
     for change in changes:
         _set(tables, change)
     names = ("data", "model", "training")
@@ -95,7 +91,7 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> dict[str, Any]:
         f"{name}: expected a table, got {tables.get(name)!r}" for name in names[:2] if not _is_table(tables, name)
     ]
     if faults:
-        raise ConfigError(faults, str(file))
+        raise ConfigError(faults, str(path))
     return tables
 
 

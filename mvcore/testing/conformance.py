@@ -26,6 +26,7 @@ from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig
 from mvcore.testing import checks, parts
 from mvcore.testing.linear import LinearGaussian
+from mvcore.testing.ranks import ranks
 
 Check = Callable[["Case"], None]
 
@@ -258,9 +259,12 @@ def _observation(case: Case) -> Any:
 
 
 _MODEL: tuple[Check, ...] = (
-    submodels, neighbours, absent_values, subsets, state, no_rows, gradients, weights_round_trip, training,
+    submodels, neighbours, absent_values, subsets, state, no_rows, gradients, weights_round_trip, training, ranks,
 )  # fmt: skip
 _ALL: tuple[Check, ...] = (spec_without_torch, config_round_trip)
+
+#: Checks that start processes; the suites run them on the first config alone.
+SLOW: tuple[Check, ...] = (ranks,)
 
 #: The checks of each kind, in their order.
 CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(

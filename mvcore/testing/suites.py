@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from mvcore.errors import MvcoreError
-from mvcore.testing.conformance import CHECKS, Case, Check
+from mvcore.testing.conformance import CHECKS, SLOW, Case, Check
 
 
 class SuiteError(MvcoreError, TypeError):
@@ -59,7 +59,9 @@ class Suite:
             return
         reason = self.expected_failures.get(metafunc.function.__name__)
         marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
-        metafunc.parametrize("fields", [pytest.param(fields, marks=marks) for fields in self.configs])
+        slow = {f"test_{check.__name__}" for check in SLOW}
+        chosen = self.configs[:1] if metafunc.function.__name__ in slow else self.configs
+        metafunc.parametrize("fields", [pytest.param(fields, marks=marks) for fields in chosen])
 
 
 def _test_of(check: Check) -> Any:
