@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
+from math import prod
 from typing import Any, final
 
 from attrs import frozen
@@ -19,6 +20,7 @@ from mvcore.losses.importance import IWAE, DReG
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.models.priors import StandardPrior
 from mvcore.nn import conv, mlp, resnet
+from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig, DecoderConfig, EncoderConfig
 from mvcore.posteriors.product import ProductOfExperts
@@ -51,6 +53,24 @@ def build_network(
              f"{names}; choose another {entry.kind}, or leave them out"]
         )  # fmt: skip
     return builder(config, **arguments, context_dim=schema.context_dim)
+
+
+def build_joint_encoder(config: c.PartsConfig, schema: Schema, hidden: Sequence[int]) -> JointEncoder:
+    """An encoder of all modalities together: tables as they are, anything else through a network like its encoder.
+
+    Args:
+        config: The model's config, with every modality of the schema.
+        schema: The modalities.
+        hidden: Widths of the hidden layers that see all modalities.
+    """
+    width = max(1, hidden[0] // 2)  # each network gives two vectors, together as wide as the first layer
+    networks, sizes = {}, {}
+    for m in schema:
+        sizes[m.name] = prod(m.input_shape) if len(m.shape) == 1 else 2 * width
+        if len(m.shape) > 1:
+            encoder = config.modalities[m.name].encoder
+            networks[m.name] = build_network(encoder, schema, modality=m, latent_dim=width, private_dim=0)
+    return JointEncoder(sizes, networks, config.latent_dim, hidden, context_dim=schema.context_dim)
 
 
 @final

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,29 +11,26 @@ from typing import Literal, final
 import torch
 from torch import Tensor, nn
 
-from mvcore.build import Parts, build_network, build_parts
+from mvcore.build import Parts, build_joint_encoder, build_parts
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
-from mvcore.distributions.diagonal import DiagonalNormal
 from mvcore.distributions.latents import Latents
 from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput, warmed
 from mvcore.models import estimators
-from mvcore.models.base import Encodings, Model, Stage
+from mvcore.models.base import Encodings, Stage
+from mvcore.models.joint import JointModel
 from mvcore.models.multimodal import JointDistribution
 from mvcore.models.priors import StandardPrior
+from mvcore.nn.joint import JointEncoder
 from mvcore_jnf import JNFConfig
 from mvcore_jnf.flows import ConditionalFlow, FlowDensity
-from mvcore_jnf.joint import JointEncoder
 from mvcore_jnf.posterior import Component, RowMixture, SubsetPosterior
-
-#: Share of complete rows below which ``check_training`` warns.
-FEW = 0.1
 
 
 @final
-class JNF(Model):
+class JNF(JointModel):
     r"""Joint normalizing flows: a joint encoder :math:`q(z|X)`, and a flow :math:`q_m(z|x_m)` for each modality.
 
     The stage ``joint`` minimises :math:`-E_{q(z|X)} \sum_m r_m \log p(x_m|z) + \beta KL(q(z|X)\|p)` on complete rows,
@@ -72,8 +68,11 @@ class JNF(Model):
         flows: Mapping[str, ConditionalFlow],
         config: JNFConfig,
     ) -> None:
-        super().__init__(schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, config=config)
-        self.joint_encoder, self.flows = joint_encoder, nn.ModuleDict({m: flows[m] for m in schema.names})
+        super().__init__(
+            schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, joint_encoder=joint_encoder,
+            partial=config.partial, rule="mixture", config=config,
+        )  # fmt: skip
+        self.flows = nn.ModuleDict({m: flows[m] for m in schema.names})
         self.latent_prior = StandardPrior(config.latent_dim)
         self.weights = dict(parts.weights)
 
@@ -95,37 +94,16 @@ class JNF(Model):
         """
         if stage not in (None, "joint", "flows"):
             raise DataError(f"JNF has the stages 'joint' and 'flows', not {stage!r}.")
-        self._refuse(batch.observed)
+        self.check_rows(batch.observed)
         if stage == "flows":
             with without_gradient(self.joint_encoder, self.decoders):
                 return self._flows_loss(batch)
         return self._joint_loss(batch, warmed(self.config.beta, self.config.warmup, epoch))
 
-    def check_training(self, observed: Tensor) -> None:
-        """Asks whether rows with the modalities ``observed (n, M)`` can train the model.
-
-        Warns where fewer than a tenth are complete: nothing else trains the joint encoder.
-
-        Raises:
-            DataError: If no row is complete, or one is partial and ``partial`` is ``refuse``.
-        """
-        self._refuse(observed)
-        complete = int(observed.all(1).sum())
-        if not complete:
-            raise DataError(
-                f"None of {len(observed)} rows has all of {', '.join(self.schema.names)}, and only such rows train "
-                "JNF's joint encoder. Leave a modality out, or use a model without a joint encoder, such as 'mopoe'."
-            )
-        if complete < FEW * len(observed):
-            warnings.warn(
-                f"Only {complete} of {len(observed)} rows are complete; nothing else trains JNF's joint encoder.",
-                stacklevel=2,
-            )
-
     def encode_modalities(self, batch: Batch) -> Encodings:
         """Encodes each modality once, and the complete rows jointly."""
         experts = {m: self.flows[m](encoded) for m, encoded in self.encode_each(batch).items()}
-        joint = self._encode_joint(batch) if set(batch.names) == set(self.schema.names) else None
+        joint = self.encode_jointly(batch) if set(batch.names) == set(self.schema.names) else None
         return Encodings(batch, experts, joint)
 
     def posterior(self, encodings: Encodings) -> SubsetPosterior:
@@ -154,24 +132,9 @@ class JNF(Model):
         """Decodes each modality from the shared latent."""
         return {m: self.decoders[m](latents["shared"], latents.get("context")) for m in modalities}
 
-    def _refuse(self, observed: Tensor) -> None:
-        if self.config.partial == "refuse" and (lacking := int((~observed.all(1)).sum())):
-            raise DataError(
-                f"{lacking} of {len(observed)} rows lack a modality, and this JNF was built with partial='refuse'. "
-                "Leave these rows out, or build it with partial='mixture'."
-            )
-
-    def _encode_joint(self, batch: Batch) -> DiagonalNormal:
-        """The joint posterior of the complete rows, of which there may be none."""
-        whole = batch if batch.complete else batch.select(batch.observed.all(1))
-        x = {m: self.inputs[m](whole.x[m], *([whole.cells[m]] if m in whole.cells else [])) for m in whole.names}
-        context = self.context_of(whole)
-        density: DiagonalNormal = self.joint_encoder(x, whole.cells, *([] if context is None else [context]))
-        return density
-
     def _joint_loss(self, batch: Batch, beta: float) -> LossOutput:
         whole, K = batch.observed.all(1), self.config.samples
-        q = self._encode_joint(batch)
+        q = self.encode_jointly(batch)
         kl = q.kl(self.latent_prior().components[0])
         draws = [_Draws(whole.nonzero().squeeze(1), q.rsample(K), kl.expand(K, -1))]
         if self.config.partial == "mixture":
@@ -236,18 +199,13 @@ def build(config: JNFConfig, schema: Schema) -> JNF:
         m: ConditionalFlow(config.latent_dim, kind=flow.kind, transforms=flow.transforms, hidden=flow.hidden)
         for m in schema.names
     }
-    return JNF(schema, parts=parts, joint_encoder=_joint_encoder(config, schema), flows=flows, config=config)
-
-
-def _joint_encoder(config: JNFConfig, schema: Schema) -> JointEncoder:
-    width = max(1, config.joint_hidden[0] // 2)  # each network gives two vectors, together as wide as the first layer
-    networks, sizes = {}, {}
-    for m in schema:
-        sizes[m.name] = math.prod(m.input_shape) if len(m.shape) == 1 else 2 * width
-        if len(m.shape) > 1:
-            encoder = config.modalities[m.name].encoder
-            networks[m.name] = build_network(encoder, schema, modality=m, latent_dim=width, private_dim=0)
-    return JointEncoder(sizes, networks, config.latent_dim, config.joint_hidden, context_dim=schema.context_dim)
+    return JNF(
+        schema,
+        parts=parts,
+        joint_encoder=build_joint_encoder(config, schema, config.joint_hidden),
+        flows=flows,
+        config=config,
+    )
 
 
 def _positions(batch: Batch, name: str, mask: Tensor) -> tuple[Tensor, Tensor]:
