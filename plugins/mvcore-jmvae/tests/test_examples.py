@@ -1,0 +1,18 @@
+"""JMVAE on real data, and the example of the README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mvcore
+from mvcore.testing.examples import check_mfeat, run_examples
+
+
+def test_mfeat_with_a_third_of_the_views_missing() -> None:
+    scores = check_mfeat(lambda data: mvcore.create("jmvae", data, latent_dim=20))
+    assert len(scores) == 7
+
+
+def test_example_of_the_readme_runs() -> None:
+    names = run_examples(Path(__file__).parents[1] / "README.md")
+    assert names["filled"].shape == (400, 240)
