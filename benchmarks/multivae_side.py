@@ -50,7 +50,22 @@ def torchvision_stub() -> Iterator[None]:
 
 with torchvision_stub():
     from multivae.data.datasets.base import IncompleteDataset, MultimodalBaseDataset
-    from multivae.models import JNF, MVAE, JNFConfig, MMVAEPlus, MMVAEPlusConfig, MoPoE, MoPoEConfig, MVAEConfig
+    from multivae.models import (
+        JMVAE,
+        JNF,
+        MMVAE,
+        MVAE,
+        MVTCAE,
+        JMVAEConfig,
+        JNFConfig,
+        MMVAEConfig,
+        MMVAEPlus,
+        MMVAEPlusConfig,
+        MoPoE,
+        MoPoEConfig,
+        MVAEConfig,
+        MVTCAEConfig,
+    )
     from multivae.models.base import BaseMultiVAE
     from multivae.models.nn import BaseMultilatentEncoder
     from pythae.models.base.base_utils import ModelOutput
@@ -69,7 +84,9 @@ class _SharedEncoder(BaseEncoder):
 
     def forward(self, x: Tensor) -> ModelOutput:
         loc, log_variance = self.network(x)
-        return ModelOutput(embedding=loc, log_covariance=log_variance)
+        return ModelOutput(
+            embedding=loc, log_covariance=log_variance.clone()
+        )  # its MVAE writes into it, a view of the network's output
 
 
 class _PrivateEncoder(BaseMultilatentEncoder):
@@ -135,6 +152,26 @@ def jnf(setting: Setting, *, networks: Networks | None = None) -> JNF:
 def mvae(setting: Setting, *, networks: Networks | None = None) -> MVAE:
     """MVAE: the product of all experts and the prior."""
     return MVAE(MVAEConfig(**_sizes(setting)), **_wrapped(setting, networks))
+
+
+def mvae_terms(setting: Setting) -> MVAE:
+    """MVAE with its joint and unimodal terms, without warm-up."""
+    return MVAE(MVAEConfig(**_sizes(setting), use_subsampling=True, k=0, warmup=1), **_wrapped(setting, None))
+
+
+def mvtcae(setting: Setting) -> MVTCAE:
+    """MVTCAE with its defaults."""
+    return MVTCAE(MVTCAEConfig(**_sizes(setting)), **_wrapped(setting, None))
+
+
+def mmvae(setting: Setting, *, K: int) -> MMVAE:
+    """MMVAE with Laplace latents of softmax scales and DReG, its defaults."""
+    return MMVAE(MMVAEConfig(**_sizes(setting), K=K), **_wrapped(setting, None, variances=False))
+
+
+def jmvae(setting: Setting) -> JMVAE:
+    """JMVAE with its default joint encoder: a copy of each encoder, and two layers of 512."""
+    return JMVAE(JMVAEConfig(**_sizes(setting), warmup=1), **_wrapped(setting, None))
 
 
 def training_step(model: BaseMultiVAE, rows: Rows) -> Callable[[], None]:

@@ -21,6 +21,7 @@ from mvcore.evaluation.evaluation import Evaluation
 from mvcore.losses.elbo import ELBO
 from mvcore.models.base import Model
 from mvcore.models.multimodal import MultimodalVAE
+from mvcore.nn.joint import JointEncoder
 from mvcore.posteriors.base import Encoded
 from mvcore.posteriors.product import ProductOfExperts
 
@@ -72,6 +73,22 @@ def mmvae_plus(setting: Setting, networks: Networks | None = None) -> Model:
     model = create("mmvaeplus", schema(setting), **fields, **{"loss.samples": 1, "loss.estimator": "iwae"})
     own = parts(setting, networks)
     model.encoders, model.decoders = nn.ModuleDict(own["encoders"]), nn.ModuleDict(own["decoders"])
+    return model
+
+
+def plugin(name: str, setting: Setting, networks: Networks | None = None, **fields: Any) -> Model:
+    """A model by name, its encoders and decoders replaced by the shared ones."""
+    model = create(name, schema(setting), latent_dim=setting.latent_dim, **fields)
+    own = parts(setting, networks)
+    model.encoders, model.decoders = nn.ModuleDict(own["encoders"]), nn.ModuleDict(own["decoders"])
+    return model
+
+
+def jmvae(setting: Setting) -> Model:
+    """JMVAE whose joint encoder has a copy of each encoder and two layers of 512, as multivae's default has."""
+    model, copies = plugin("jmvae", setting), parts(setting)["encoders"]
+    sizes = dict.fromkeys(setting.names, 2 * setting.latent_dim)
+    model.joint_encoder = JointEncoder(sizes, copies, setting.latent_dim, (512, 512))
     return model
 
 

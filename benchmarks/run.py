@@ -20,6 +20,7 @@ from benchmarks.settings import (
     FEATURES_784,
     HALF_MISSING,
     IMAGES,
+    IMAGES_32,
     IMAGES_PRIVATE,
     TEN_MODALITIES,
     Rows,
@@ -27,6 +28,7 @@ from benchmarks.settings import (
     draw_rows,
 )
 from benchmarks.timing import Result, interleaved, load, result, to_json, to_markdown
+from mvcore.models.base import Model
 from mvcore.models.multimodal import MultimodalVAE
 
 HMC = {"steps": 10, "leapfrog": 10}  # multivae's default is 100 steps; time is linear in them on both sides
@@ -80,6 +82,36 @@ def mmvae_plus(name: str, missing: float, repeats: int) -> Iterator[Result]:
     return compare(name, cases, repeats)
 
 
+def step(name: str, mine: Model, other: theirs.BaseMultiVAE, rows: Rows, repeats: int) -> Iterator[Result]:
+    """A training step of one model on both sides."""
+    cases = {"mvcore": ours.training_step(mine, rows), "multivae": theirs.training_step(other, rows)}
+    return compare(name, cases, repeats)
+
+
+def mvae(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """MVAE's step with the joint and the unimodal terms."""
+    return step(
+        name, ours.plugin("mvae", IMAGES), theirs.mvae_terms(IMAGES), draw_rows(IMAGES, missing=missing), repeats
+    )
+
+
+def mvtcae(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """MVTCAE's step."""
+    rows = draw_rows(IMAGES, missing=missing)
+    return step(name, ours.plugin("mvtcae", IMAGES), theirs.mvtcae(IMAGES), rows, repeats)
+
+
+def mmvae(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """MMVAE's step with ten draws."""
+    mine = ours.plugin("mmvae", IMAGES_32, loss={"samples": 10})
+    return step(name, mine, theirs.mmvae(IMAGES_32, K=10), draw_rows(IMAGES_32, missing=missing), repeats)
+
+
+def jmvae(name: str, repeats: int) -> Iterator[Result]:
+    """JMVAE's step on complete rows, which multivae asks for."""
+    return step(name, ours.jmvae(IMAGES), theirs.jmvae(IMAGES), draw_rows(IMAGES), repeats)
+
+
 def jnf(name: str, repeats: int) -> Iterator[Result]:
     """One draw a row from the product of two flows, by as many Hamiltonian steps on both sides."""
     rows, given = draw_rows(IMAGES), IMAGES.names[:2]
@@ -124,6 +156,13 @@ CASES: dict[str, Callable[[str, int], Iterator[Result]]] = {
     "MoPoE ten modalities": lambda name, n: mopoe(name, TEN_MODALITIES, 0.0, max(3, n // 5)),
     "MMVAE+ complete": lambda name, n: mmvae_plus(name, 0.0, n),
     "MMVAE+ half missing": lambda name, n: mmvae_plus(name, HALF_MISSING, n),
+    "MVAE complete": lambda name, n: mvae(name, 0.0, n),
+    "MVAE half missing": lambda name, n: mvae(name, HALF_MISSING, n),
+    "MVTCAE complete": lambda name, n: mvtcae(name, 0.0, n),
+    "MVTCAE half missing": lambda name, n: mvtcae(name, HALF_MISSING, n),
+    "MMVAE complete": lambda name, n: mmvae(name, 0.0, max(3, n // 2)),
+    "MMVAE half missing": lambda name, n: mmvae(name, HALF_MISSING, max(3, n // 2)),
+    "JMVAE complete": jmvae,
     "JNF sampling from two": lambda name, n: jnf(name, max(3, n // 3)),
     "joint likelihood, 784 features": lambda name, n: likelihood(name, FEATURES_784, max(3, n // 3)),
     "joint likelihood, 64 features": lambda name, n: likelihood(name, FEATURES_64, max(3, n // 3)),

@@ -32,6 +32,7 @@ IMAGES = Setting(modalities=5, shape=(3, 28, 28))
 # At 128 rows and 64 latent dims multivae needs more than 24 GB after a few steps: 1,023 growing copies of (C, B, D).
 TEN_MODALITIES = Setting(modalities=10, shape=(32,), rows=32, latent_dim=16)
 IMAGES_PRIVATE = replace(IMAGES, latent_dim=32, private_dim=32)
+IMAGES_32 = replace(IMAGES, rows=32)
 FEATURES_784 = Setting(modalities=5, shape=(784,), rows=50)
 FEATURES_64 = Setting(modalities=5, shape=(64,), rows=50)
 
@@ -47,6 +48,13 @@ BOUNDS = {
     ("MMVAE+ complete", "multivae"): 0.8,
     ("MMVAE+ half missing", "multivae"): 0.4,
     ("JNF sampling from two", "multivae"): 0.5,
+    ("MVAE complete", "multivae"): 0.8,
+    ("MVAE half missing", "multivae"): 0.55,
+    ("MVTCAE complete", "multivae"): 0.85,
+    ("MVTCAE half missing", "multivae"): 0.55,
+    ("MMVAE complete", "multivae"): 0.8,
+    ("MMVAE half missing", "multivae"): 0.4,
+    ("JMVAE complete", "multivae"): 0.8,
     ("joint likelihood, 784 features", "multivae"): 0.6,
     ("joint likelihood, 64 features", "multivae"): 0.35,
 }

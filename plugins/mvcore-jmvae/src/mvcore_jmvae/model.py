@@ -110,8 +110,7 @@ class JMVAE(JointModel):
         """The product of the surrogates that each row has; the prior, if it has none."""
         batch, experts = encodings.batch, encodings.experts
         if not batch.names:
-            zeros = torch.zeros(len(batch), self.config.latent_dim)
-            return DiagonalNormal(zeros, zeros).map(lambda x: x.to(self.latent_prior.zeros))
+            return DiagonalNormal.unit(len(batch), self.config.latent_dim, like=self.latent_prior.zeros)
         with torch.autocast(batch.device.type, enabled=False):
             precisions = batch.dense([torch.exp(-2 * experts[m].log_scale) for m in batch.names], 0.0)
             means = batch.dense([experts[m].loc for m in batch.names], 0.0)
