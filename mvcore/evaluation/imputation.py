@@ -107,7 +107,7 @@ class ImputationMetric:
         def mean(view: Encodings, batch: Batch) -> Tensor:
             latents = e.model.posterior(view).draw(self.K or e.K)
             rows = has_and_another(batch, name).nonzero().squeeze(1).to(batch.device)
-            return predictive_mean(e.model, latents.take(rows), name)
+            return predictive_mean(e.model, latents.take(rows), name, batch, rows)
 
         return torch.cat(e.map(mean, [m for m in e.names if m != name])).cpu()
 

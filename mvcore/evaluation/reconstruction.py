@@ -59,7 +59,8 @@ class Reconstruction:
     def _predict(self, e: Evaluation, name: str) -> Tensor:
         def mean(view: Encodings, batch: Batch) -> Tensor:
             latents = e.model.posterior(view).draw(self.K or e.K)
-            return predictive_mean(e.model, latents.take(batch.rows(name)), name).cpu()
+            rows = batch.rows(name)
+            return predictive_mean(e.model, latents.take(rows), name, batch, rows).cpu()
 
         return torch.cat(e.map(mean))
 
