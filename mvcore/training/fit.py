@@ -104,6 +104,7 @@ def fit(
         checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=tuple(trackers),
     )  # fmt: skip
     _check(model, data, validation, options)
+    _check_accelerator(accelerator, options)
     manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
     torch.manual_seed(seed)
@@ -125,6 +126,21 @@ def fit(
     if trackers:
         accelerator.end_training()
     return run
+
+
+def _check_accelerator(accelerator: Accelerator | None, options: TrainingConfig) -> None:
+    """An accelerator of the caller's has its own precision and trackers: others would be left out in silence."""
+    if accelerator is None:
+        return
+    if options.precision not in ("no", accelerator.mixed_precision):
+        raise ValueError(
+            f"precision is {options.precision!r}, but the accelerator that was given has "
+            f"{accelerator.mixed_precision!r}; set it in Accelerator(mixed_precision=…) alone."
+        )
+    if options.trackers:
+        raise ValueError(
+            f"trackers is {options.trackers!r}, but an accelerator was given; name them in Accelerator(log_with=…)."
+        )
 
 
 def _accelerator(options: TrainingConfig, folder: Path | None) -> Accelerator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.tracking import GeneralTracker
 from torch import nn
 
@@ -40,6 +42,13 @@ def fit(model: Model, **options: Any) -> mvcore.Run:
     chosen: dict[str, Any] = {"epochs": 2, "batch_size": 16, "progress": False, **options}
     chosen.setdefault("accelerator", Accelerator(cpu=True))
     return mvcore.fit(model, toy(), **chosen)
+
+
+@pytest.fixture(autouse=True)
+def _own_precision() -> Iterator[None]:
+    """Accelerate keeps a precision for the whole process; what a test here chooses must not reach the next one."""
+    yield
+    AcceleratorState._reset_state()
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 16, 20])
@@ -231,3 +240,15 @@ def test_an_accelerators_trackers_get_a_row_an_epoch() -> None:
 def test_an_option_out_of_range_is_refused(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit(make(), **option)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"precision": "bf16"}, "precision is 'bf16', but the accelerator that was given has 'no'"),
+        ({"trackers": ("tensorboard",)}, r"trackers is \('tensorboard',\), but an accelerator was given"),
+    ],
+)
+def test_what_a_given_accelerator_would_leave_out_is_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(make(), accelerator=Accelerator(cpu=True, mixed_precision="no"), **option)
