@@ -121,7 +121,7 @@ def build_parts(
     return Parts(**parts)
 
 
-def multimodal(config: c.MultimodalVAEConfig, schema: Schema) -> MultimodalVAE:
+def multimodal(config: c.ComposedConfig, schema: Schema) -> MultimodalVAE:
     """The composed model; aggregated plugins build with it too."""
     private_dims, registry = config.private_dims(schema), Registry.installed()
     parts = build_parts(config, schema, private_dims=private_dims)
@@ -139,6 +139,7 @@ def multimodal(config: c.MultimodalVAEConfig, schema: Schema) -> MultimodalVAE:
         posterior=build_component(config.posterior, registry, **sizes),
         prior=build_component(config.prior, registry, **sizes),
         loss=build_component(config.loss, registry, **sizes),
+        modality_dropout=config.modality_dropout,
         config=config,
     )
 

@@ -28,7 +28,7 @@ from mvcore.components.likelihoods import (
     zero_inflated_negative_binomial,
 )
 from mvcore.components.losses import DReGConfig, ELBOConfig, IWAEConfig, dreg, elbo, iwae
-from mvcore.components.models import ModalityConfig, MultimodalVAEConfig, PartsConfig, multimodal
+from mvcore.components.models import ComposedConfig, ModalityConfig, MultimodalVAEConfig, PartsConfig, multimodal
 from mvcore.components.networks import (
     ConvDecoderConfig,
     ConvEncoderConfig,
@@ -47,6 +47,7 @@ from mvcore.components.networks import (
 __all__ = [
     "BernoulliConfig",
     "CategoricalConfig",
+    "ComposedConfig",
     "ConvDecoderConfig",
     "ConvEncoderConfig",
     "DReGConfig",

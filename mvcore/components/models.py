@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from attrs import Attribute, evolve, field, frozen
 
-from mvcore.components.base import not_negative, positive, spec
+from mvcore.components.base import not_negative, positive, share, spec
 from mvcore.components.latents import ProductConfig, StandardPriorConfig
 from mvcore.components.likelihoods import (
     BernoulliConfig,
@@ -119,13 +119,17 @@ class PartsConfig(ModelConfig):
                 [f"modalities.{m}: unknown modality (the data has {', '.join(schema.names)})" for m in unknown]
             )
         given = self.modalities
-        parts = {m.name: given[m.name] if m.name in given else ModalityConfig.default(m) for m in schema}
+        parts = {m.name: given[m.name] if m.name in given else self.parts_for(m) for m in schema}
         return evolve(self, modalities=parts)
+
+    def parts_for(self, modality: ModalitySpec) -> ModalityConfig:
+        """The parts of a modality for which none are given."""
+        return ModalityConfig.default(modality)
 
 
 @frozen(kw_only=True)
-class MultimodalVAEConfig(PartsConfig):
-    """A multimodal VAE composed of any posterior, prior and loss."""
+class ComposedConfig(PartsConfig):
+    """Base of the configs of multimodal VAEs composed of any posterior, prior and loss; a paper's is a subclass."""
 
     private_dim: int | Mapping[str, int] = field(default=0)
     """Dimensions of the private latents: one number for all modalities, or one for each named."""
@@ -135,11 +139,26 @@ class MultimodalVAEConfig(PartsConfig):
     """The prior of the shared and the private latents."""
     loss: LossConfig = field(factory=ELBOConfig)
     """The training objective."""
+    modality_dropout: float = field(default=0.0, validator=share)
+    """Share of a row's modalities that are hidden from the posterior in training, one at least staying. All that the
+    row has is scored, so the loss remains a bound, and the posterior of every subset learns to predict the rest."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuses a loss that can't train the posterior."""
-        if reason := self.loss.refuses(self.posterior):
+        """Refuses parts that can't train together."""
+        families = [getattr(part, "family", None) for part in (self.posterior, self.prior)]
+        if None not in families and families[0] != families[1]:
+            raise ValueError(
+                f"posterior and prior must be of one family; got posterior.family={families[0]!r} and "
+                f"prior.family={families[1]!r}"
+            )
+        if reason := self.loss.refuses(self):
             raise ValueError(reason)
+
+    @property
+    def has_private(self) -> bool:
+        """Whether any modality has a private latent."""
+        sizes = [self.private_dim] if isinstance(self.private_dim, int) else self.private_dim.values()
+        return any(sizes)
 
     @private_dim.validator
     def _check_private(self, attribute: Attribute[Any], value: Any) -> None:
@@ -153,6 +172,11 @@ class MultimodalVAEConfig(PartsConfig):
         if unknown := set(self.private_dim) - set(schema.names):
             raise ConfigError([f"private_dim: unknown modality {m!r}" for m in sorted(unknown)])
         return {m: self.private_dim.get(m, 0) for m in schema.names}
+
+
+@frozen(kw_only=True)
+class MultimodalVAEConfig(ComposedConfig):
+    """A multimodal VAE composed of any posterior, prior and loss."""
 
 
 multimodal = spec(

@@ -147,6 +147,20 @@ class Batch:
         dropped = self._known(names)
         return self.only(m for m in self.names if m not in dropped)
 
+    def keep(self, kept: Tensor) -> Batch:
+        """The view in which each row has those of its modalities alone that ``kept (B, M)``, bool on the host, names.
+
+        It differs from ``only`` in that every row may lose others.
+        """
+        x, cells = {}, {}
+        for i, name in enumerate(self.names):
+            stay = kept[:, i][self.observed[:, i]]
+            index = None if bool(stay.all()) else _to(stay.nonzero().squeeze(1), self.device)
+            x[name] = self.x[name] if index is None else self.x[name].index_select(0, index)
+            if name in self.cells:
+                cells[name] = self.cells[name] if index is None else self.cells[name].index_select(0, index)
+        return self.with_values(x, self.observed & kept, cells)
+
     def select(self, rows: Tensor) -> Batch:
         """The batch of some rows ``(R,)``, by index or bool mask, in the given order."""
         rows = indices(rows.cpu(), len(self))

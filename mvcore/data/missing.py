@@ -22,14 +22,25 @@ def mcar(data: MultimodalDataset, rate: float, *, seed: int) -> MultimodalDatase
     """
     if not 0 <= rate < 1:
         raise DataError(f"rate must be in [0, 1), got {rate!r}.")
-    generator = torch.Generator().manual_seed(seed)
-    kept = torch.zeros_like(data.observed)
-    pending = torch.arange(len(data))
-    while len(pending):
-        drawn = torch.rand(len(pending), len(data.schema), generator=generator) >= rate
-        kept[pending] = data.observed[pending] & drawn
-        pending = pending[~kept[pending].any(1)]
+    kept = kept_at_random(data.observed, rate, torch.Generator().manual_seed(seed))
     return data.hide(data.observed & ~kept)
+
+
+def kept_at_random(observed: Tensor, rate: float, generator: torch.Generator | None = None) -> Tensor:
+    """What is left of ``observed (n, M)`` when each modality is hidden with a probability, given that something is.
+
+    Args:
+        observed: Which row has which modality; a row that has none keeps none.
+        rate: The probability, in [0, 1).
+        generator: Source of the draws; torch's global one, where None.
+    """
+    kept = torch.zeros_like(observed)
+    pending = observed.any(1).nonzero().squeeze(1)
+    while len(pending):
+        drawn = torch.rand(len(pending), observed.shape[1], generator=generator) >= rate
+        kept[pending] = observed[pending] & drawn
+        pending = pending[~kept[pending].any(1)]
+    return kept
 
 
 def mar(data: MultimodalDataset, rate: float, *, strength: float = 2.0, seed: int) -> MultimodalDataset:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.data.batch import Batch
+from mvcore.data.missing import kept_at_random
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.diagonal import Diagonal
@@ -109,6 +110,8 @@ class MultimodalVAE(Model):
         inputs: For each modality the transform before its encoder; none by default.
         private_dims: Dimensions D_m of the private latents; 0 by default.
         weights: Weight of each log-likelihood in the loss; 1 by default. Never part of a likelihood estimate.
+        modality_dropout: Probability with which each modality of a row is hidden from the posterior in training, given
+            that one stays. All that the row has is scored: the loss is a bound still, with another proposal.
         config: The config the model was built from; None where it was put together by hand.
 
     Raises:
@@ -128,6 +131,7 @@ class MultimodalVAE(Model):
         inputs: Mapping[str, InputTransform] | None = None,
         private_dims: Mapping[str, int] | None = None,
         weights: Mapping[str, float] | None = None,
+        modality_dropout: float = 0.0,
         config: ModelConfig | None = None,
     ) -> None:
         for what, given in {"encoders": encoders, "decoders": decoders, "inputs": inputs, "private_dims": private_dims,
@@ -138,6 +142,7 @@ class MultimodalVAE(Model):
         super().__init__(schema, inputs=inputs, encoders=encoders, decoders=decoders, config=config)
         self.latent_dim = latent_dim
         self.private_dims = {m: d for m in schema.names if (d := (private_dims or {}).get(m, 0))}
+        self.modality_dropout = modality_dropout
         self.weights = {m: float((weights or {}).get(m, 1.0)) for m in schema.names}
         self.joint = posterior or ProductOfExperts(schema.names, prior_expert="every")
         self.latent_prior = prior or StandardPrior(latent_dim, self.private_dims)
@@ -151,7 +156,10 @@ class MultimodalVAE(Model):
 
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
         """The loss of a batch."""
-        output: LossOutput = self.loss(Pass(self, batch, epoch))
+        given = None
+        if self.training and self.modality_dropout:
+            given = batch.keep(kept_at_random(batch.observed, self.modality_dropout))
+        output: LossOutput = self.loss(Pass(self, batch, epoch, given=given))
         return output
 
     def encode_modalities(self, batch: Batch) -> Encodings:

@@ -24,18 +24,22 @@ class Pass:
 
     Args:
         model: The model.
-        batch: The rows.
+        batch: The rows; all that they have is scored.
         epoch: Epochs trained so far; infinite after every warm-up.
+        given: The view of the same rows that the posterior is conditioned on; all that they have, where None.
     """
 
-    def __init__(self, model: MultimodalVAE, batch: Batch, epoch: float = math.inf) -> None:
+    def __init__(
+        self, model: MultimodalVAE, batch: Batch, epoch: float = math.inf, *, given: Batch | None = None
+    ) -> None:
         self.model, self.batch, self.epoch = model, batch, epoch
+        self.given = batch if given is None else given
         self._draws: dict[tuple[int, How], Latents] = {}
 
     @cached_property
     def encodings(self) -> Encodings:
-        """The encoded modalities."""
-        return self.model.encode_modalities(self.batch)
+        """The encoded modalities of what is given."""
+        return self.model.encode_modalities(self.given)
 
     @cached_property
     def posterior(self) -> JointDistribution:
@@ -68,5 +72,5 @@ class Pass:
         return {m: v if self.weights[m] == 1 else self.weights[m] * v for m, v in values.items()}
 
     def private_kl(self) -> dict[str, Tensor]:
-        """KL(q(w_m | x_m) ‖ p(w_m)) of each row ``(B,)``, 0 where it does not have m."""
+        """KL(q(w_m | x_m) ‖ p(w_m)) of each row ``(B,)``, 0 where m is not given."""
         return self.posterior.private_kl(self.prior)

@@ -60,8 +60,13 @@ class LossConfig(ComponentConfig):
 
     __slots__ = ()
 
-    def refuses(self, posterior: PosteriorConfig) -> str | None:
-        """Why this loss cannot train a model with ``posterior``, as a sentence; None if it can."""
+    def refuses(self, model: Any) -> str | None:
+        """Why this loss can't train a model of this config, as a sentence; None if it can.
+
+        Args:
+            model: A ``mvcore.components.ComposedConfig``, whose ``posterior``, ``prior``, ``has_private`` and
+                ``modality_dropout`` the loss may ask for.
+        """
         return None
 
 

@@ -221,3 +221,22 @@ def test_an_unknown_modality_is_named(batch: Batch) -> None:
 def test_modalities_must_have_equally_many_rows() -> None:
     with pytest.raises(DataError, match="'b' has 3 rows, the first modality has 4"):
         Batch.from_dense({"a": torch.zeros(4, 2), "b": torch.zeros(3, 2)})
+
+
+def test_keep_is_a_view_in_which_every_row_may_lose_others() -> None:
+    observed = torch.tensor([[True, True], [True, False], [True, True]])
+    batch = Batch(
+        {"a": torch.arange(3.0)[:, None], "b": torch.tensor([[10.0], [12.0]])},
+        observed,
+        {"b": torch.tensor([[True], [False]])},
+        context={"age": torch.arange(3.0)},
+        size_factors={"b": torch.ones(3)},
+    )
+    kept = batch.keep(torch.tensor([[False, True], [True, True], [True, False]]))
+    assert kept.observed.tolist() == [[False, True], [True, False], [True, False]]
+    assert kept.x["a"].tolist() == [[1.0], [2.0]]
+    assert kept.x["b"].tolist() == [[10.0]]
+    assert kept.cells["b"].tolist() == [[True]]
+    assert kept.context["age"].tolist() == [0.0, 1.0, 2.0]
+    assert len(kept.size_factors["b"]) == 3
+    assert batch.keep(observed).x["a"] is batch.x["a"]

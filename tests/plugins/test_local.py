@@ -7,13 +7,13 @@ import pytest
 from attrs import field, frozen
 
 import mvcore
-from mvcore.components import ELBOConfig, MultimodalVAEConfig
+from mvcore.components import ComposedConfig, ELBOConfig
 from mvcore.errors import NotPackagedError, UnknownComponentError
 from mvcore.plugins import ComponentSpec, LossConfig, Registry
 
 
 @frozen(kw_only=True)
-class MineConfig(MultimodalVAEConfig):
+class MineConfig(ComposedConfig):
     loss: LossConfig = field(factory=lambda: ELBOConfig(beta=3.0))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mvcore.components import MultimodalVAEConfig
 from mvcore.errors import AmbiguousComponentError, BrokenPluginError, NotPackagedError, UnknownComponentError
-from mvcore.plugins import KINDS, ComponentSpec, LossConfig, PosteriorConfig, Registry
+from mvcore.plugins import KINDS, ComponentSpec, LossConfig, Registry
 
 GOOD = """
     from attrs import frozen
@@ -202,7 +203,7 @@ def test_a_registry_does_not_change_after_it_was_made(install: Install) -> None:
 
 
 def test_a_loss_refuses_nothing_unless_it_says_so() -> None:
-    assert LossConfig().refuses(PosteriorConfig()) is None
+    assert LossConfig().refuses(MultimodalVAEConfig()) is None
 
 
 def test_the_groups_are_named_after_the_kinds() -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from mvcore.components import MultimodalVAEConfig
+from mvcore.components import ComposedConfig
 from mvcore.plugins import ComponentSpec
 from mvcore.plugins.spec import PosteriorConfig
 
@@ -20,7 +20,7 @@ class BarycentreConfig(PosteriorConfig):
 
 
 @frozen(kw_only=True)
-class ExampleConfig(MultimodalVAEConfig):
+class ExampleConfig(ComposedConfig):
     """A multimodal VAE whose joint posterior is the barycentre of the experts."""
 
     posterior: PosteriorConfig = field(factory=BarycentreConfig)

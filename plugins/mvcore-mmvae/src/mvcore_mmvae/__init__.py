@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from mvcore.components import DReGConfig, MultimodalVAEConfig, ProductConfig, StandardPriorConfig
+from mvcore.components import ComposedConfig, DReGConfig, ProductConfig, StandardPriorConfig
 from mvcore.plugins import ComponentSpec
 from mvcore.plugins.spec import LossConfig, PosteriorConfig, PriorConfig
 
 
 @frozen(kw_only=True)
-class MMVAEConfig(MultimodalVAEConfig):
+class MMVAEConfig(ComposedConfig):
     """A mixture of the experts of the observed modalities, with Laplace latents and an importance-weighted bound."""
 
     posterior: PosteriorConfig = field(

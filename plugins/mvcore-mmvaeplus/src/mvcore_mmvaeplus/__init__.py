@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-from mvcore.components import MultimodalVAEConfig, ProductConfig, StandardPriorConfig
+from mvcore.components import ComposedConfig, ProductConfig, StandardPriorConfig
 from mvcore.plugins import ComponentSpec
 from mvcore.plugins.spec import LossConfig, PosteriorConfig, PriorConfig
 
@@ -30,18 +30,20 @@ class MMVAEPlusLossConfig(LossConfig):
     )
     """The auxiliary prior of each private latent; a Laplace with learned D · softmax scales in the official code."""
 
-    def refuses(self, posterior: PosteriorConfig) -> str | None:
-        """Refuses a posterior whose components are not the single modalities."""
-        subsets = getattr(posterior, "subsets", "each")
-        if subsets == "each":
-            return None
-        return (
-            f"the loss mmvaeplus needs one component for each modality; set posterior.subsets='each', got {subsets!r}"
-        )
+    def refuses(self, model: ComposedConfig) -> str | None:
+        """Refuses a posterior whose components are not the single modalities, and a model without private latents."""
+        subsets = getattr(model.posterior, "subsets", "each")
+        if subsets != "each":
+            return f"the loss mmvaeplus needs a component a modality; set posterior.subsets='each', got {subsets!r}"
+        if not model.has_private:
+            return f"the loss mmvaeplus needs private latents; set private_dim to 1 or more, got {model.private_dim!r}"
+        if model.modality_dropout:
+            return "the loss mmvaeplus predicts each modality from every single other; set modality_dropout=0"
+        return None
 
 
 @frozen(kw_only=True)
-class MMVAEPlusConfig(MultimodalVAEConfig):
+class MMVAEPlusConfig(ComposedConfig):
     """A mixture of experts over a shared latent, with a private latent for each modality."""
 
     latent_dim: int = field(default=32, validator=validators.gt(0))

@@ -114,14 +114,8 @@ def build(
     latent_dim: int,
     private_dims: Mapping[str, int],
 ) -> MMVAEPlusLoss:
-    """The loss, with an auxiliary prior for each private latent.
-
-    Raises:
-        ConfigError: If no modality has a private latent.
-    """
+    """The loss, with an auxiliary prior for each private latent."""
     sizes = {m.name: size for m in modalities if (size := private_dims.get(m.name, 0))}
-    if not sizes:
-        raise ConfigError(["private_dim: the loss mmvaeplus needs private latents; set it to 1 or more"])
     auxiliary = {
         m: standard_prior(config.auxiliary, modalities=modalities, latent_dim=size, private_dims={})
         for m, size in sizes.items()

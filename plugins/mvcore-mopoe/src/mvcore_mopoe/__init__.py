@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from mvcore.components import ELBOConfig, MultimodalVAEConfig, ProductConfig
+from mvcore.components import ComposedConfig, ELBOConfig, ProductConfig
 from mvcore.plugins import ComponentSpec
 from mvcore.plugins.spec import LossConfig, PosteriorConfig
 
 
 @frozen(kw_only=True)
-class MoPoEConfig(MultimodalVAEConfig):
+class MoPoEConfig(ComposedConfig):
     """A mixture of the products of experts of every non-empty subset of the observed modalities."""
 
     posterior: PosteriorConfig = field(factory=lambda: ProductConfig(subsets="all", prior_expert="none"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen, validators
 
-from mvcore.components import MultimodalVAEConfig, ProductConfig
+from mvcore.components import ComposedConfig, ProductConfig
 from mvcore.plugins import ComponentSpec
 from mvcore.plugins.spec import LossConfig, PosteriorConfig
 
@@ -25,16 +25,20 @@ class MVAELossConfig(LossConfig):
     samples: int = field(default=1, validator=validators.ge(1))
     """Draws of each posterior."""
 
-    def refuses(self, posterior: PosteriorConfig) -> str | None:
-        """Refuses a mixture: each term is the bound of one product."""
-        subsets = getattr(posterior, "subsets", "observed")
-        if subsets == "observed":
-            return None
-        return f"the loss mvae needs one product for each row; set posterior.subsets='observed', got {subsets!r}"
+    def refuses(self, model: ComposedConfig) -> str | None:
+        """Refuses a mixture: each term is the bound of one product; and what the paper does not know."""
+        subsets = getattr(model.posterior, "subsets", "observed")
+        if subsets != "observed":
+            return f"the loss mvae needs one product for each row; set posterior.subsets='observed', got {subsets!r}"
+        if model.has_private:
+            return f"the loss mvae takes no private latents; set private_dim=0, got {model.private_dim!r}"
+        if model.modality_dropout:
+            return "the loss mvae trains subsets by bounds of their own; set modality_dropout=0 and loss.subsets=k"
+        return None
 
 
 @frozen(kw_only=True)
-class MVAEConfig(MultimodalVAEConfig):
+class MVAEConfig(ComposedConfig):
     """The product of the experts that a row has and the prior, trained by several bounds at once."""
 
     posterior: PosteriorConfig = field(factory=lambda: ProductConfig(prior_expert="every"))

@@ -114,13 +114,7 @@ def build(
     latent_dim: int,
     private_dims: Mapping[str, int],
 ) -> MVAELoss:
-    """The loss.
-
-    Raises:
-        ConfigError: If a modality has a private latent, of which the paper knows nothing.
-    """
-    if named := [m for m, size in private_dims.items() if size]:
-        raise ConfigError([f"private_dim: the loss mvae takes no private latents, got some for {', '.join(named)}"])
+    """The loss."""
     return MVAELoss(
         unimodal=config.unimodal,
         subsets=config.subsets,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import Attribute, field, frozen, validators
 
-from mvcore.components import MultimodalVAEConfig, ProductConfig
+from mvcore.components import ComposedConfig, ProductConfig
 from mvcore.plugins import ComponentSpec
 from mvcore.plugins.spec import LossConfig, PosteriorConfig
 
@@ -31,16 +31,18 @@ class MVTCAELossConfig(LossConfig):
         if not isinstance(value, str) and not 0 <= value <= 1:  # type: ignore[operator]
             raise ValueError(f"alpha must lie in [0, 1] or be 'modalities', got {value!r}")
 
-    def refuses(self, posterior: PosteriorConfig) -> str | None:
-        """Refuses a mixture: the loss is that of one product of all that a row has."""
-        subsets = getattr(posterior, "subsets", "observed")
-        if subsets == "observed":
-            return None
-        return f"the loss mvtcae needs one product for each row; set posterior.subsets='observed', got {subsets!r}"
+    def refuses(self, model: ComposedConfig) -> str | None:
+        """Refuses a mixture: the loss is that of one product of all that a row has, and of each of its experts."""
+        subsets = getattr(model.posterior, "subsets", "observed")
+        if subsets != "observed":
+            return f"the loss mvtcae needs one product for each row; set posterior.subsets='observed', got {subsets!r}"
+        if model.modality_dropout:
+            return "the loss mvtcae compares the posterior with the expert of each modality; set modality_dropout=0"
+        return None
 
 
 @frozen(kw_only=True)
-class MVTCAEConfig(MultimodalVAEConfig):
+class MVTCAEConfig(ComposedConfig):
     """A product of experts without a prior expert, trained to hold the total correlation of the modalities."""
 
     posterior: PosteriorConfig = field(factory=lambda: ProductConfig(prior_expert="none"))
