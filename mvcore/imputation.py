@@ -91,9 +91,8 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
         MissingExtraError: If the data has ids, but there is no pandas.
     """
     _check(model, data)
-    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
-    batches = (batch.to(device) for batch in data.batches(batch_size))
-    values = torch.cat([model.embed(batch, generator=generator).cpu() for batch in batches])
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.cat([model.embed(batch, generator=generator).cpu() for batch in data.batches(batch_size)])
     if data.ids is None:
         return values
     columns = [f"z{d}" for d in range(values.shape[1])]
@@ -119,10 +118,10 @@ def predictions(
         raise DataError(f"K must be at least {least} and batch_size at least 1; got {K!r} and {batch_size!r}.")
     if samples is not None and not 1 <= samples <= K:
         raise DataError(f"samples must be from 1 to K = {K}; got {samples!r}.")
-    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     largest = max(spec.size * (spec.categories or 1) for spec in model.schema)
     for batch in data.batches(min(batch_size, max(1, VALUES // (K * largest)))):
-        out = predict(model, batch.to(device), interval=interval, K=K, samples=samples, generator=generator)
+        out = predict(model, batch.to(model.device), interval=interval, K=K, samples=samples, generator=generator)
         yield {m: p.cpu() for m, p in out.items()}
 
 

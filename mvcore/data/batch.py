@@ -185,6 +185,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch with its values on a device; ``observed`` stays on the host."""
+        if torch.device(device) == self.device:
+            return self
         move = {m: v.to(device, non_blocking=True) for m, v in self.x.items()}
         cells = {m: c.to(device, non_blocking=True) for m, c in self.cells.items()}
         context, factors = self._per_row(lambda v: v.to(device, non_blocking=True))

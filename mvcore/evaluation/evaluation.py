@@ -75,7 +75,7 @@ class Evaluation:
         """The encoded modalities, one entry for each batch; encoded on the first call, kept for all others."""
         if part not in self._encodings:
             data = self.test if part == "test" else self.training()
-            device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+            device = self.model.device
             with isolated(self.model, None):
                 self._encodings[part] = [
                     self.model.encode_modalities(batch.to(device)) for batch in data.batches(self.batch_size)

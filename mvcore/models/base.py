@@ -67,7 +67,8 @@ class Model(nn.Module, ABC):
     An author writes ``forward``, ``encode_modalities``, ``posterior``, ``prior`` and ``decode``, and, where the
     posterior has no normalised density, ``proposal``. Inference methods work on partial rows, leave the batch, the
     mode of every module and the global random state as they were, and draw from ``generator``; without one they draw
-    from a fresh generator with seed 0, so that equal calls give equal results.
+    from a fresh generator with seed 0, so that equal calls give equal results. They take batches from any device and
+    answer on the model's.
 
     Args:
         schema: The modalities.
@@ -140,6 +141,11 @@ class Model(nn.Module, ABC):
     def check_training(self, observed: Tensor) -> None:
         """Raises a DataError, or warns, if rows with the modalities ``observed (n, M)`` can't train the model well."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
     @final
     def encode_each(self, batch: Batch) -> dict[str, Any]:
         """What each modality's encoder makes of the rows that have it, after the input transform."""
@@ -193,13 +199,13 @@ class Model(nn.Module, ABC):
     def encode(self, batch: Batch, K: int = 1, *, generator: torch.Generator | None = None) -> Latents:
         """K draws of the latents of each row, ``(K, B, *shape)`` each."""
         with isolated(self, generator):
-            return self.posterior(self.encode_modalities(batch)).draw(K)
+            return self.posterior(self.encode_modalities(batch.to(self.device))).draw(K)
 
     @final
     def embed(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
         """Posterior means of the shared latent ``(B, D)``."""
         with isolated(self, generator):
-            return self.posterior(self.encode_modalities(batch)).point()["shared"][0]
+            return self.posterior(self.encode_modalities(batch.to(self.device))).point()["shared"][0]
 
     @final
     def generate(
@@ -231,10 +237,11 @@ class Model(nn.Module, ABC):
             raise DataError("The rows to condition on have their own context; give one of the two.")
         with isolated(self, generator):
             if given is not None:
+                given = given.to(self.device)
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
                 return {m: self.observe(latents.values, m, given).mean for m in self.schema.names}
             latents = self.prior().draw(n) if sampler is None else sampler.draw(n)
-            rows = context_rows(context, n, next(self.parameters()).device)
+            rows = context_rows(context, n, self.device)
             drawn = {name: v.transpose(0, 1) for name, v in latents.values.items()}  # each draw is a row
             return {m: self.observe(drawn, m, rows).mean.flatten(0, 1) for m in self.schema.names}
 
@@ -245,6 +252,7 @@ class Model(nn.Module, ABC):
         The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
         most probable one. Counts are those of the row's size factor, of 1 where it has none.
         """
+        batch = batch.to(self.device)
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)
             return {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
@@ -256,6 +264,7 @@ class Model(nn.Module, ABC):
         exp of it is unbiased; it is itself low on average by O(1/K). A mixture is sampled stratified, with at least
         one draw of each component and at least K in all, and scored under the whole mixture.
         """
+        batch = batch.to(self.device)
         with isolated(self, generator):
             return estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
 
@@ -287,7 +296,7 @@ class Model(nn.Module, ABC):
         if not names or set(names) & set(others):
             raise DataError(f"Targets and given modalities must not overlap; got {names!r} and {others!r}.")
         with isolated(self, generator):
-            return estimators.conditional_log_likelihood(self, batch, names, others, estimator, K)
+            return estimators.conditional_log_likelihood(self, batch.to(self.device), names, others, estimator, K)
 
     @final
     def fit_transforms(self, data: Streamable) -> None:

@@ -174,6 +174,20 @@ def training(case: Case) -> None:
     assert stage[-1] < stage[0], f"the loss did not fall: {stage}"
 
 
+def device(case: Case) -> None:
+    """On a CUDA device every stage trains, every subset conditions, and inference leaves the states alone."""
+    model, batch = case.make(case.world.schema).cuda(), case.batch.to("cuda")
+    for stage in model.stages():
+        model.zero_grad(set_to_none=True)
+        model(batch, stage=stage.name).loss.backward()
+        bad = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        assert not bad, f"gradients of {bad} are not finite"
+    checks.check_conditions_on_every_subset(model, case.batch)
+    states = torch.cuda.get_rng_state()
+    checks.check_leaves_state_alone(model, case.batch)
+    assert torch.equal(states, torch.cuda.get_rng_state()), "the random state of the device has changed"
+
+
 def _single(batch: Batch) -> Batch:
     return Batch({m: v.float() for m, v in batch.x.items()}, batch.observed)
 
@@ -260,11 +274,15 @@ def _observation(case: Case) -> Any:
 
 _MODEL: tuple[Check, ...] = (
     submodels, neighbours, absent_values, subsets, state, no_rows, gradients, weights_round_trip, training, ranks,
+    device,
 )  # fmt: skip
 _ALL: tuple[Check, ...] = (spec_without_torch, config_round_trip)
 
 #: Checks that start processes; the suites run them on the first config alone.
 SLOW: tuple[Check, ...] = (ranks,)
+
+#: Checks that need a CUDA device; left out where there is none.
+CUDA: tuple[Check, ...] = (device,)
 
 #: The checks of each kind, in their order.
 CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
@@ -289,6 +307,8 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
 def run(kind: str, component: str, fields: Mapping[str, Any] | None = None) -> Iterator[tuple[str, str | None]]:
     """Each check's name with what it found wrong, None where it passed."""
     for check in CHECKS[kind]:
+        if check in CUDA and not torch.cuda.is_available():
+            continue
         try:
             with torch.random.fork_rng(devices=[]):
                 check(Case(kind, component, fields))

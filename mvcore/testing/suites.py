@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 
 from mvcore.errors import MvcoreError
-from mvcore.testing.conformance import CHECKS, SLOW, Case, Check
+from mvcore.testing.conformance import CHECKS, CUDA, SLOW, Case, Check
 
 
 class SuiteError(MvcoreError, TypeError):
@@ -58,7 +58,9 @@ class Suite:
         if "fields" not in metafunc.fixturenames:
             return
         reason = self.expected_failures.get(metafunc.function.__name__)
-        marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+        marks: list[Any] = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
+        if metafunc.function.__name__ in {f"test_{check.__name__}" for check in CUDA}:
+            marks.append(pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"))
         slow = {f"test_{check.__name__}" for check in SLOW}
         chosen = self.configs[:1] if metafunc.function.__name__ in slow else self.configs
         metafunc.parametrize("fields", [pytest.param(fields, marks=marks) for fields in chosen])
