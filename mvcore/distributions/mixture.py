@@ -63,7 +63,7 @@ class Mixture:
             raise ValueError("A mixture prior has no closed divergence; estimate it from draws: log q(z) − log p(z).")
         if bool(self.exists.all()):
             return (self.weights * self.components.kl(prior.components)).sum(0)
-        pairs = self._pairs().to(self.weights.device)  # of many subsets few exist in a partial row
+        pairs = self._pairs().to(self.weights.device, non_blocking=True)  # of many subsets few exist in a partial row
         parts = self.components.flatten().take(pairs).kl(prior.components[0])
         shares = self.weights.reshape(-1)[pairs]
         return parts.new_zeros(self.shape[1]).index_add(0, pairs % self.shape[1], shares * parts)
@@ -122,7 +122,7 @@ class Mixture:
     def _draw_pairs(self, pairs: Tensor, K: int, repeats: Tensor | int) -> Latents:
         """K draws at each index into the flattened (C, B); a pair listed several times shares its weight."""
         C, B = self.shape
-        where = pairs.to(self.weights.device)
+        where = pairs.to(self.weights.device, non_blocking=True)
         flat = self.components.flatten()
         every = isinstance(repeats, int) and len(pairs) == C * B  # then the pairs are all positions, in order
         chosen = flat if every else flat.take(where)
@@ -135,5 +135,5 @@ class Mixture:
 
 def share_equally(exists: Tensor, like: Tensor) -> Tensor:
     """Equal weights ``(C, B)`` of the components that a row has, 0 for the others; dtype and device of ``like``."""
-    have = exists.to(like)
+    have = exists.to(like, non_blocking=True)
     return have / have.sum(0)

@@ -70,13 +70,13 @@ class JointDistribution:
             density = density.take(latents.row_index(z.device))
         if self.batch is None:
             return density.log_prob(z)
-        have = latents.per_row(self._have(name).to(z.device))
+        have = latents.per_row(self._have(name).to(z.device, non_blocking=True))
         return density.log_prob(z).where(have, 0)
 
     def private_kl(self, prior: JointDistribution) -> dict[str, Tensor]:
         """KL of each private density from the prior's ``(B,)``, 0 in rows without the modality."""
         pairs = {m: q.kl(prior.private[m]) for m, q in self.private.items()}
-        return {m: kl.where(self._have(m).to(kl.device), 0) for m, kl in pairs.items()}
+        return {m: kl.where(self._have(m).to(kl.device, non_blocking=True), 0) for m, kl in pairs.items()}
 
     def detach(self) -> JointDistribution:
         """The same density, its parameters cut from the graph."""

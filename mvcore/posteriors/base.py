@@ -101,7 +101,7 @@ class JointPosterior(nn.Module, ABC):
         weights = share_equally(exists, experts.loc)
         if single:
             return Mixture(experts, weights, exists)
-        S = subsets.to(experts.loc)
+        S = subsets.to(experts.loc, non_blocking=True)
         return Mixture(self.fuse(experts, S), weights, exists, lambda c, rows: self._fuse_pairs(experts, S, c, rows))
 
     @final

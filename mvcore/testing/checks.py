@@ -84,7 +84,9 @@ def check_leaves_state_alone(model: Model, batch: Batch) -> None:
     assert modes == [m.training for m in model.modules()], "a module's mode has changed"
     assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items()), "a weight has changed"
     assert all(torch.equal(v, data[m]) for m, v in batch.x.items()), "the batch has changed"
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True)), "two equal calls differ"
+    # sums over rows that a GPU takes in any order round differently
+    same = torch.equal if model.device.type == "cpu" else torch.allclose
+    assert all(same(a, b) for a, b in zip(first, again, strict=True)), "two equal calls differ"
 
 
 def check_no_rows(model: Model, batch: Batch) -> None:
