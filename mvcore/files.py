@@ -24,10 +24,13 @@ from mvcore.plugins import requires
 from mvcore.plugins.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mvcore.models.base import Model
 
 FORMAT = 1
 FILES = frozenset({"config.json", "model.safetensors", "README.md"})  #: All that a saved model consists of.
+_ATTEMPTS = 10  # readings of a model that is replaced again and again
 _ABANDONED = 86_400.0  # seconds after which no save is still at work
 
 
@@ -69,14 +72,16 @@ def load(path: str | os.PathLike[str]) -> Model:
         ModelFileError: If a file is missing, damaged or does not fit the config.
         ConfigError: If the config does not fit the installed plugins.
     """
-    folder = _standing(Path(path))
-    header = _header(folder)
+    header, weights, file = _read(Path(path))
     requires.check(header["requires"])
     registry = Registry.installed()
     config = configs.structure("model", header["model"], registry)
     schema = configs.structure_as(Schema, header["schema"], registry, path="schema")
     model: Model = registry.load(registry.entry_of(type(config))).builder()(config, schema)
-    _load_weights(model, folder / "model.safetensors")
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ModelFileError(f"{str(file)!r} does not hold the weights of its config: {error}") from error
     return model.eval()
 
 
@@ -197,17 +202,39 @@ def _lines(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(line, str) for line in value)
 
 
-def _load_weights(model: Model, file: Path) -> None:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
+    """Config and weights of one model, also while another one takes its place: each save brings a new folder."""
+    for _ in range(_ATTEMPTS):
+        folder = _standing(path)
+        before = _identity(folder)
+        try:
+            header = _header(folder)
+            weights = _weights(folder / "model.safetensors")
+        except ModelFileError:
+            if _identity(_standing(path)) == before:
+                raise
+            continue
+        if _identity(_standing(path)) == before:
+            return header, weights, folder / "model.safetensors"
+    raise ModelFileError(f"{str(path)!r} was replaced {_ATTEMPTS} times while it was read; save it less often.")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from one that took its place; None where there is none."""
     try:
-        weights = load_file(file)
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _weights(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
     except FileNotFoundError:
         raise ModelFileError(f"{str(file)!r} is missing.") from None
     except SafetensorError as error:
         raise ModelFileError(f"{str(file)!r} is damaged: {error}.") from error
-    try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ModelFileError(f"{str(file)!r} does not hold the weights of its config: {error}") from error
 
 
 def _card(header: dict[str, Any]) -> str:

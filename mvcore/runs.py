@@ -127,7 +127,6 @@ def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, pro
         ConfigError: If the file does not fit.
         ModelFileError: If the folder holds something else, or a finished run.
     """
-    import attrs
     import torch
 
     import mvcore
@@ -144,7 +143,7 @@ def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, pro
     write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
     run = mvcore.fit(
         model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True, progress=progress,
-        **attrs.asdict(options, recurse=False),
+        **{name: getattr(options, name) for name in tables.get("training", {})},
     )  # fmt: skip
     write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
     mvcore.save(run.model, folder / "model")

@@ -8,23 +8,31 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from mvcore.errors import DataError
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Writes a file under another name, flushes it to the disk and renames it."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, called ``.<name>-…`` until it is flushed to the disk and takes its place."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     staged = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         staged.chmod(0o644)
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Writes a file, whole or not at all."""
+    with whole_file(path) as file:
+        file.write(content)
     return path
 
 

@@ -78,7 +78,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def make(setting: str = "defaults", **fields: Any) -> Model:
     torch.manual_seed(0)
-    model = mvcore.create("multimodal", DATA, latent_dim=3, **{**SETTINGS[setting], **fields})
+    model = mvcore.create("multimodal", DATA, **{"latent_dim": 3, **SETTINGS[setting], **fields})
     if setting != "transforms not fitted":
         model.fit_transforms(DATA)
     return model
@@ -450,3 +450,35 @@ def test_a_disk_that_fills_up_leaves_the_old_model_and_no_litter(exists: bool, c
     assert (done.returncode, done.stderr[:7]) == (1, "failed:"), done.stderr
     assert content(copy) == before
     assert list(copy.parent.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize("saves", [1, 3])
+def test_a_model_that_is_replaced_while_it_is_read_comes_back_whole(
+    saves: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [make(latent_dim=size) for size in range(1, saves + 2)]
+    folder, read, count = mvcore.save(models[0], tmp_path / "model"), files.load_file, iter(models[1:])
+
+    def meanwhile(file: Path) -> Any:
+        if (model := next(count, None)) is not None:
+            mvcore.save(model, folder)
+        return read(file)
+
+    monkeypatch.setattr(files, "load_file", meanwhile)
+    again = mvcore.load(folder)
+    assert again.config == models[-1].config
+    for name, value in models[-1].state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_a_model_that_is_replaced_all_the_time_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, read = make(), files.load_file
+    folder = mvcore.save(model, tmp_path / "model")
+
+    def meanwhile(file: Path) -> Any:
+        mvcore.save(model, folder)
+        return read(file)
+
+    monkeypatch.setattr(files, "load_file", meanwhile)
+    with pytest.raises(ModelFileError, match="was replaced 10 times while it was read"):
+        mvcore.load(folder)

@@ -14,7 +14,7 @@ import mvcore
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
-from mvcore.evaluation.coverage import interval_coverage
+from mvcore.evaluation.cell_coverage import cell_coverage
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.models.predictive import rank
 from mvcore.posteriors.base import Encoded
@@ -230,11 +230,11 @@ def test_exact_intervals_cover_hidden_cells_as_often_as_they_say_and_narrow_ones
     n, draws = 1500, 199
     data = MultimodalDataset.from_batch(line.schema, line.sample(n, observed=all_patterns(2).repeat(500, 1)))
     target = 1 - 2 * rank(0.8, draws) / (draws + 1)
-    for each in interval_coverage(exact_model(line), data, interval=0.8, share=0.3, K=draws):
+    for each in cell_coverage(exact_model(line), data, interval=0.8, share=0.3, K=draws):
         # cells of a row share its latent: at worst all three or four are one
         assert abs(each.coverage - target) < 4.5 * (target * (1 - target) / (each.cells / 2)) ** 0.5
         assert each.cells == pytest.approx(0.3 * 1000 * line.schema[each.modality].size, rel=0.15)
     line.sigma = {m: sigma / 3 for m, sigma in line.sigma.items()}
-    assert all(each.coverage < 0.6 for each in interval_coverage(exact_model(line), data, interval=0.8, K=draws))
+    assert all(each.coverage < 0.6 for each in cell_coverage(exact_model(line), data, interval=0.8, K=draws))
     with pytest.raises(DataError, match="share must lie between 0 and 1"):
-        interval_coverage(exact_model(line), data, share=0.0)
+        cell_coverage(exact_model(line), data, share=0.0)

@@ -18,7 +18,8 @@ from mvcore.cli import table
 from mvcore.converter import default_of
 from mvcore.errors import UnknownComponentError
 from mvcore.plugins.registry import Entry, Registry
-from mvcore.plugins.spec import KINDS, ComponentConfig, ComponentSpec
+from mvcore.plugins.spec import KINDS, ComponentConfig, ComponentSpec, ModelConfig
+from mvcore.training.options import TrainingConfig
 
 
 @click.command("describe")
@@ -54,12 +55,22 @@ def _facts(entry: Entry, spec: ComponentSpec) -> dict[str, Any]:
         "summary": spec.summary,
         "paper": spec.paper or "",
         "partial data": spec.partial_data,
+        "training": _recipe(spec.config),
     }
     return {**about, "fields": _fields(spec.config)}
 
 
+def _recipe(config: type[Any]) -> str:
+    """What the recipe of a model's config has of its own; nothing of other kinds."""
+    if not issubclass(config, ModelConfig):
+        return ""
+    recipe, plain = config().recipe(), TrainingConfig()
+    own = {f.name: getattr(recipe, f.name) for f in attrs.fields(TrainingConfig)}
+    return ", ".join(f"{name}={value!r}" for name, value in own.items() if value != getattr(plain, name))
+
+
 def _text(facts: dict[str, Any]) -> str:
-    order = ("summary", "paper", "distribution", "revision", "partial data")
+    order = ("summary", "paper", "distribution", "revision", "partial data", "training")
     about = [(key, str(facts[key])) for key in order if facts[key]]
     fields = [list(field.values()) for field in facts["fields"]]
     listed = table([["field", "type", "default", "meaning"], *fields]) if fields else "It has no fields."

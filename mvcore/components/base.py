@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import Attribute
 
-from mvcore.plugins.spec import ComponentSpec, DatasetConfig, MetricConfig
+from mvcore.plugins.spec import ComponentSpec, DatasetConfig, MetricConfig, ModelConfig
 
 
 def positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -43,11 +43,11 @@ def share(instance: Any, attribute: Attribute[Any], value: Any) -> None:
 def spec(config: type[Any], build: str, summary: str, paper: str | None = None, partial: str = "") -> ComponentSpec:
     """The spec of a core component.
 
-    Its builder stands in ``mvcore.build``, a data set's in ``mvcore.data.shipped``, a metric's in
-    ``mvcore.evaluation.builders``.
+    Its builder stands in ``mvcore.builders``, a model's in ``mvcore.build``, a data set's in ``mvcore.data.shipped``, a
+    metric's in ``mvcore.evaluation.builders``.
     """
-    homes = {DatasetConfig: "data.shipped", MetricConfig: "evaluation.builders"}
-    module = next((home for base, home in homes.items() if issubclass(config, base)), "build")
+    homes = {ModelConfig: "build", DatasetConfig: "data.shipped", MetricConfig: "evaluation.builders"}
+    module = next((home for base, home in homes.items() if issubclass(config, base)), "builders")
     return ComponentSpec(
         api=1, config=config, build=f"mvcore.{module}:{build}", summary=summary, paper=paper, partial_data=partial
     )

@@ -14,7 +14,8 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_all, sizes
-from mvcore.models.base import Encodings, isolated
+from mvcore.models.encodings import Encodings
+from mvcore.models.isolation import isolated
 
 Array = np.ndarray[Any, Any]
 

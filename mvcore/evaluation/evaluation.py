@@ -15,8 +15,10 @@ from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError, NotApplicableError
-from mvcore.models.base import Encodings, Model, isolated
+from mvcore.models.base import Model
+from mvcore.models.encodings import Encodings
 from mvcore.models.estimators import BLOCK
+from mvcore.models.isolation import isolated
 
 T = TypeVar("T")
 Part = Literal["test", "train"]

@@ -15,7 +15,8 @@ from mvcore.errors import NotApplicableError
 from mvcore.evaluation import baselines
 from mvcore.evaluation.baselines import Array
 from mvcore.evaluation.evaluation import Evaluation, has_and_another
-from mvcore.models.base import Encodings, Model
+from mvcore.models.base import Model
+from mvcore.models.encodings import Encodings
 from mvcore.models.estimators import predictive_mean
 
 

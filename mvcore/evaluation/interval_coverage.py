@@ -11,7 +11,7 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_and_another
-from mvcore.models.base import Encodings
+from mvcore.models.encodings import Encodings
 
 
 @final

@@ -10,7 +10,7 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.evaluation.ssim import WINDOW, ssim
-from mvcore.models.base import Encodings
+from mvcore.models.encodings import Encodings
 from mvcore.models.estimators import predictive_mean
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -22,30 +21,10 @@ from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput
 from mvcore.models import estimators
 from mvcore.models.context import Covariates, check_takes_context, context_rows
+from mvcore.models.encodings import Encodings
+from mvcore.models.isolation import isolated
 from mvcore.plugins.spec import ModelConfig
 from mvcore.protocols import LatentDistribution, Sampler, Streamable
-
-
-@final
-@dataclass(frozen=True)
-class Encodings:
-    """The encoded modalities of a batch, each network run once. A view of it conditions on fewer modalities."""
-
-    batch: Batch
-    experts: Mapping[str, Any]
-    """For each modality of the batch what the model's network made of its ``(n_m, …)`` rows."""
-    joint: Any = None
-    """What a joint encoder made of the rows that have all; a view that leaves a modality out leaves this out."""
-
-    def only(self, names: Iterable[str]) -> Encodings:
-        """The encodings of these modalities alone."""
-        batch = self.batch.only(names)
-        joint = self.joint if batch.names == self.batch.names else None
-        return Encodings(batch, {m: self.experts[m] for m in batch.names}, joint)
-
-    def without(self, names: Iterable[str]) -> Encodings:
-        """The encodings of all modalities but these."""
-        return self.only(self.batch.without(names).names)
 
 
 @final
@@ -325,19 +304,3 @@ class Model(nn.Module, ABC):
                     )
                 if problem := self.decoders[modality.name].likelihood.check(x):  # type: ignore[union-attr, operator]
                     raise DataError(f"Modality {modality.name!r}: {problem}.")
-
-
-@contextmanager
-def isolated(model: nn.Module, generator: torch.Generator | None) -> Iterator[None]:
-    """Evaluation mode, no gradients, draws seeded from a generator; modes and random states are restored."""
-    seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator, device=generator.device))
-    training = [module for module in model.modules() if module.training]
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(seed)
-        model.eval()
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True

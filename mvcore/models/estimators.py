@@ -12,7 +12,8 @@ from mvcore.data.batch import Batch
 from mvcore.distributions.latents import Latents
 
 if TYPE_CHECKING:
-    from mvcore.models.base import Encodings, Model
+    from mvcore.models.base import Model
+    from mvcore.models.encodings import Encodings
 
 #: Latents that are decoded at once where no gradient is kept: the activations of some thousand rows stay in cache.
 BLOCK = 4096

@@ -22,7 +22,9 @@ from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
-from mvcore.models.base import Encodings, Model, isolated
+from mvcore.models.base import Model
+from mvcore.models.encodings import Encodings
+from mvcore.models.isolation import isolated
 from mvcore.models.passes import Pass
 from mvcore.models.priors import Prior, StandardPrior
 from mvcore.plugins.spec import ModelConfig

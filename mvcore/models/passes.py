@@ -12,7 +12,7 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.distributions.latents import How, Latents
 from mvcore.models import estimators
-from mvcore.models.base import Encodings
+from mvcore.models.encodings import Encodings
 
 if TYPE_CHECKING:
     from mvcore.models.multimodal import JointDistribution, MultimodalVAE

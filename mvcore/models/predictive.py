@@ -12,7 +12,8 @@ from torch.nn.functional import one_hot
 
 from mvcore.data.batch import Batch
 from mvcore.distributions.latents import Latents
-from mvcore.models.base import Model, isolated
+from mvcore.models.base import Model
+from mvcore.models.isolation import isolated
 
 
 @final

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Attribute, field, frozen, validators
+
+if TYPE_CHECKING:
+    from mvcore.training.options import TrainingConfig
 
 API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
 
@@ -23,6 +26,12 @@ class ModelConfig(ComponentConfig):
     """Base of the configs of models: ``build(config, schema)``."""
 
     __slots__ = ()
+
+    def recipe(self) -> TrainingConfig:
+        """How ``mvcore.fit`` trains such a model where its caller does not say."""
+        from mvcore.training.options import TrainingConfig  # its validators come from a module that needs this one
+
+        return TrainingConfig()
 
 
 class EncoderConfig(ComponentConfig):

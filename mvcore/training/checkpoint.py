@@ -19,6 +19,7 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError
 from mvcore.models.base import Model
 from mvcore.training.options import TrainingConfig
+from mvcore.writing import whole_file
 
 FILE = "checkpoint.pt"
 FORMAT = 1
@@ -46,15 +47,8 @@ def fingerprint(
 def write(folder: Path, state: Mapping[str, Any]) -> None:
     """Writes a checkpoint whole or not at all; an older one stays until the new one stands."""
     folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f".{FILE}-{os.getpid()}"
-    try:
-        with staging.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        staging.replace(folder / FILE)
-    finally:
-        staging.unlink(missing_ok=True)
+    with whole_file(folder / FILE) as file:
+        torch.save({"format": FORMAT, **state}, file)
 
 
 def read(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from tqdm.auto import tqdm
 
 from mvcore.data.dataset import MultimodalDataset
@@ -42,19 +42,19 @@ def fit(
     data: MultimodalDataset,
     *,
     validation: MultimodalDataset | None = None,
-    epochs: int = 100,
-    batch_size: int = 128,
-    lr: float = 1e-3,
-    seed: int = 0,
-    weight_decay: float = 0.0,
-    schedule: Schedule = "constant",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    weight_decay: float | None = None,
+    schedule: Schedule | None = None,
     clip_norm: float | None = None,
-    accumulate: int = 1,
-    precision: Precision = "no",
+    accumulate: int | None = None,
+    precision: Precision | None = None,
     patience: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    checkpoint_epochs: int = 1,
+    checkpoint_epochs: int | None = None,
     checkpoint_steps: int | None = None,
     trackers: Sequence[Tracker] = (),
     progress: bool = True,
@@ -65,7 +65,8 @@ def fit(
     """Trains a model on complete or partial rows with Adam.
 
     The model is trained in place and returned in the run. Under ``torchrun`` each batch is divided among the ranks.
-    The options that are numbers are explained in ``mvcore.training.options.TrainingConfig``.
+    An option that is left out is as the recipe of the model's config has it (``mvcore describe`` shows it), which is
+    ``mvcore.training.options.TrainingConfig`` as it explains itself unless the config says more.
 
     Args:
         model: Any model.
@@ -98,34 +99,40 @@ def fit(
         CheckpointError: If the folder's checkpoint is damaged or of another training, or may not be resumed.
         TrainingError: If the loss is not finite. The last checkpoint is kept; the model holds the weights that gave it.
     """
-    options = TrainingConfig(
-        epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=weight_decay, schedule=schedule,
+    options = _options(
+        model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=weight_decay, schedule=schedule,
         clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
-        checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=tuple(trackers),
+        checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=tuple(trackers) or None,
     )  # fmt: skip
     _check(model, data, validation, options)
     _check_accelerator(accelerator, options)
     manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
-    torch.manual_seed(seed)
+    torch.manual_seed(options.seed)
     folder = None if checkpoint is None else Path(checkpoint)
     accelerator = accelerator or _accelerator(options, folder)
     loop = Loop(model, data, validation, options, accelerator, manager.hook, folder)
     if folder is not None:
         _take_up(loop, folder, resume)
-    if trackers:
+    if options.trackers:
         accelerator.init_trackers(
             "mvcore", {k: v for k, v in loop.fingerprint.get("options", {}).items() if v is not None}
         )
-    manager.hook.mvcore_fit_start(model=model, data=data, epochs=epochs)
-    with tqdm(total=epochs, disable=not (progress and accelerator.is_main_process), unit="epoch") as bar:
-        loop.run(list(lengths(model.stages(), epochs)), bar)
+    manager.hook.mvcore_fit_start(model=model, data=data, epochs=options.epochs)
+    with tqdm(total=options.epochs, disable=not (progress and accelerator.is_main_process), unit="epoch") as bar:
+        loop.run(list(lengths(model.stages(), options.epochs)), bar)
     model.eval()
-    run = Run(model=model, history=loop.history, seed=seed, hooks=tuple(names(manager)))
+    run = Run(model=model, history=loop.history, seed=options.seed, hooks=tuple(names(manager)))
     manager.hook.mvcore_fit_end(run=run)
-    if trackers:
+    if options.trackers:
         accelerator.end_training()
     return run
+
+
+def _options(model: Model, **given: Any) -> TrainingConfig:
+    """The recipe of the model's config with what the caller gave in its place."""
+    recipe = TrainingConfig() if model.config is None else model.config.recipe()
+    return evolve(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
 def _check_accelerator(accelerator: Accelerator | None, options: TrainingConfig) -> None:

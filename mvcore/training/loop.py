@@ -21,9 +21,11 @@ from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import TrainingError
 from mvcore.losses.base import LossOutput
-from mvcore.models.base import Model, Stage, isolated
+from mvcore.models.base import Model, Stage
+from mvcore.models.isolation import isolated
 from mvcore.training import checkpoint
 from mvcore.training.options import TrainingConfig
+from mvcore.training.sums import Sums
 
 
 @final
@@ -58,7 +60,7 @@ class Loop:
         self.epoch = self.batch = 0
         self.best, self.waited = math.inf, 0
         self.kept: dict[str, Tensor] | None = None
-        self.sums = _Sums()
+        self.sums = Sums()
         self.fingerprint: dict[str, Any] = {}
         self._loaded: dict[str, Any] | None = None
 
@@ -69,7 +71,7 @@ class Loop:
         for name in ("step", "stage", "epoch", "batch", "best", "waited", "kept"):
             setattr(self, name, state[name])
         own = state["ranks"][self.accelerator.process_index]
-        self.sums = _Sums(own["names"], own["totals"], own["first"])
+        self.sums = Sums(own["names"], own["totals"], own["first"])
         self._loaded = dict(state)
 
     def run(self, stages: Sequence[tuple[Stage, int]], bar: tqdm[Any]) -> None:
@@ -101,7 +103,7 @@ class Loop:
             }
             self._judge(row, stage)
             self.history.append(row)
-            self.epoch, self.batch, self.sums = self.epoch + 1, 0, _Sums()
+            self.epoch, self.batch, self.sums = self.epoch + 1, 0, Sums()
             if isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
                 schedule.step(row.get("validation_loss", row["loss"]))
             self._track(row)
@@ -240,28 +242,6 @@ class Loop:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.sums.to(self.accelerator.device)
         checkpoint.restore_random_states(state["ranks"][self.accelerator.process_index]["random"])
-
-
-@final
-class _Sums:
-    """Sums over the rows of an epoch of the loss and its terms, and the first step at which each was not finite."""
-
-    def __init__(self, names: Sequence[str] = (), totals: Tensor | None = None, first: Tensor | None = None) -> None:
-        self.names, self.totals, self.first = list(names), totals, first
-
-    def add(self, output: LossOutput, rows: int, step: int) -> None:
-        """Adds one micro-batch; nothing waits for the device."""
-        values = torch.stack([output.loss.detach().float(), *(v.float() for v in output.terms.values())])
-        if self.totals is None or self.first is None:
-            self.names = ["loss", *output.terms]
-            self.totals, self.first = torch.zeros_like(values), torch.full_like(values, math.inf)
-        self.totals = self.totals + values * rows
-        self.first = self.first.minimum(values.new_full((), step).where(~values.isfinite(), math.inf))
-
-    def to(self, device: torch.device) -> None:
-        """Moves what is there to a device."""
-        if self.totals is not None and self.first is not None:
-            self.totals, self.first = self.totals.to(device), self.first.to(device)
 
 
 class _frozen:

@@ -18,7 +18,7 @@ from mvcore.distributions.mixture import Mixture
 from mvcore.distributions.observations import Observation
 from mvcore.losses.base import LossOutput, warmed
 from mvcore.models import estimators
-from mvcore.models.base import Encodings
+from mvcore.models.encodings import Encodings
 from mvcore.models.joint import JointModel
 from mvcore.models.multimodal import JointDistribution
 from mvcore.models.priors import StandardPrior

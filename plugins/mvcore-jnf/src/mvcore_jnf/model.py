@@ -19,7 +19,8 @@ from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput, warmed
 from mvcore.models import estimators
-from mvcore.models.base import Encodings, Stage
+from mvcore.models.base import Stage
+from mvcore.models.encodings import Encodings
 from mvcore.models.joint import JointModel
 from mvcore.models.multimodal import JointDistribution
 from mvcore.models.priors import StandardPrior

@@ -7,7 +7,7 @@ from typing import Literal, final
 
 from torch import Tensor, nn
 
-from mvcore.build import standard_prior
+from mvcore.builders import standard_prior
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.errors import ConfigError

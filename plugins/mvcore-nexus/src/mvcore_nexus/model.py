@@ -18,7 +18,8 @@ from mvcore.distributions.latents import Latents
 from mvcore.distributions.likelihoods import LikelihoodDecoder
 from mvcore.distributions.observations import Observation
 from mvcore.losses.base import LossOutput, warmed
-from mvcore.models.base import Encodings, Model
+from mvcore.models.base import Model
+from mvcore.models.encodings import Encodings
 from mvcore.models.estimators import BLOCK
 from mvcore.nn.mlp import MLPEncoder, layers
 from mvcore.posteriors.base import Encoded

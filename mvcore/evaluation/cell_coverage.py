@@ -1,4 +1,4 @@
-"""How often intervals hold what was hidden from them."""
+"""How often intervals hold single cells that were hidden; the metric ``interval_coverage`` hides whole modalities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mvcore.models.base import Model
 
 @final
 @frozen(kw_only=True)
-class Coverage:
+class CellCoverage:
     """The intervals of the hidden cells of one modality."""
 
     modality: str
@@ -30,7 +30,7 @@ class Coverage:
     """Mean width of the intervals, in data units."""
 
 
-def interval_coverage(
+def cell_coverage(
     model: Model,
     data: MultimodalDataset,
     *,
@@ -39,7 +39,7 @@ def interval_coverage(
     K: int = 500,
     seed: int = 0,
     batch_size: int = 512,
-) -> list[Coverage]:
+) -> list[CellCoverage]:
     """Hides a random share of the known cells, imputes them, and counts how many lie in their intervals.
 
     All hidden cells of a row are hidden at once. A row keeps what it has where nothing would be left, and loses a
@@ -71,7 +71,7 @@ def interval_coverage(
         truth = data.dense(name)[0][mask]
         inside = ((low <= truth) & (truth <= high)).double().mean()
         width = float((high - low).double().mean())
-        found.append(Coverage(modality=name, cells=int(mask.sum()), coverage=float(inside), width=width))
+        found.append(CellCoverage(modality=name, cells=int(mask.sum()), coverage=float(inside), width=width))
     return found
 
 
