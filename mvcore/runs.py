@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import Attribute, field, frozen
 
 from mvcore import config as configs
-from mvcore.components.base import not_negative, share
 from mvcore.converter import unknown_key
 from mvcore.errors import ConfigError, DataError, ModelFileError
 from mvcore.plugins.spec import DatasetConfig
 from mvcore.training.options import TrainingConfig
+from mvcore.validators import not_negative, share
 from mvcore.writing import write_whole
 
 if TYPE_CHECKING:

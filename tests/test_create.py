@@ -95,7 +95,11 @@ def test_fields_reach_the_parts_that_their_paths_name() -> None:
     assert config.loss == IWAEConfig(samples=4)
     assert not isinstance(config.loss, DReGConfig)
     assert config.modalities["labs"].likelihood == LaplaceConfig(scale=0.75)
-    assert config.modalities["labs"].encoder == MLPEncoderConfig(hidden=(9,))
+    assert config.modalities["labs"].encoder == MLPEncoderConfig(
+        hidden=(9,),
+        activation="silu",
+        layer_norm=True,  # the default parts of a table, one field changed
+    )
     assert config.modalities["image"].encoder == MLPEncoderConfig()
     assert model.weights == {"image": 1.0, "labs": 1.0}  # 64 values are the most, so 64 / 64
     assert model.private_dims == {"labs": 2}

@@ -61,8 +61,8 @@ def _facts(entry: Entry, spec: ComponentSpec) -> dict[str, Any]:
 
 
 def _recipe(config: type[Any]) -> str:
-    """What the recipe of a model's config has of its own; nothing of other kinds."""
-    if not issubclass(config, ModelConfig):
+    """What the recipe of a model's config has of its own; nothing of other kinds, or where a field is required."""
+    if not issubclass(config, ModelConfig) or any(f.default is attrs.NOTHING for f in _attributes(config)):
         return ""
     recipe, plain = config().recipe(), TrainingConfig()
     own = {f.name: getattr(recipe, f.name) for f in attrs.fields(TrainingConfig)}

@@ -1,43 +1,10 @@
-"""What the configs share: validators, and the short form of a spec."""
+"""The short form of a spec."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from attrs import Attribute
-
 from mvcore.plugins.spec import ComponentSpec, DatasetConfig, MetricConfig, ModelConfig
-
-
-def positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Refuses a value that is not above 0; None is left alone."""
-    if value is not None and not value > 0:
-        raise ValueError(f"{attribute.name} must be greater than 0, got {value!r}")
-
-
-def not_negative(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Refuses a value below 0."""
-    if not value >= 0:
-        raise ValueError(f"{attribute.name} must be 0 or greater, got {value!r}")
-
-
-def all_positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Refuses widths that are not above 0."""
-    if not all(v > 0 for v in value):
-        raise ValueError(f"{attribute.name} must hold positive widths, got {value!r}")
-
-
-def widths(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Refuses widths that are none at all or not above 0."""
-    if not value:
-        raise ValueError(f"{attribute.name} must hold one width or more, got {value!r}")
-    all_positive(instance, attribute, value)
-
-
-def share(instance: Any, attribute: Attribute[Any], value: Any) -> None:
-    """Refuses a value outside [0, 1)."""
-    if not 0 <= value < 1:
-        raise ValueError(f"{attribute.name} must be in [0, 1), got {value!r}")
 
 
 def spec(config: type[Any], build: str, summary: str, paper: str | None = None, partial: str = "") -> ComponentSpec:

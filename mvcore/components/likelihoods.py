@@ -6,8 +6,9 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-from mvcore.components.base import positive, spec
+from mvcore.components.base import spec
 from mvcore.plugins.spec import LikelihoodConfig
+from mvcore.validators import positive
 
 
 @frozen(kw_only=True)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from mvcore.components.base import not_negative, positive, spec
+from mvcore.components.base import spec
 from mvcore.plugins.spec import LossConfig
+from mvcore.validators import not_negative, positive
 
 
 @frozen(kw_only=True)

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
 
-from mvcore.components.base import all_positive, positive, spec
+from mvcore.components.base import spec
 from mvcore.plugins.spec import MetricConfig
+from mvcore.validators import all_positive, positive
 
 
 def _levels(instance: Any, attribute: Attribute[Any], value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from attrs import Attribute, evolve, field, frozen
 
-from mvcore.components.base import not_negative, positive, share, spec
+from mvcore.components.base import spec
 from mvcore.components.latents import ProductConfig, StandardPriorConfig
 from mvcore.components.likelihoods import (
     BernoulliConfig,
@@ -32,6 +32,8 @@ from mvcore.plugins.spec import (
     PosteriorConfig,
     PriorConfig,
 )
+from mvcore.training.options import TrainingConfig
+from mvcore.validators import not_negative, positive, share
 
 _COUNTS: tuple[type[LikelihoodConfig], ...] = (
     PoissonConfig,
@@ -176,7 +178,31 @@ class ComposedConfig(PartsConfig):
 
 @frozen(kw_only=True)
 class MultimodalVAEConfig(ComposedConfig):
-    """A multimodal VAE composed of any posterior, prior and loss."""
+    """A multimodal VAE composed of any posterior, prior and loss; ``docs/defaults.md`` says what each default gains."""
+
+    latent_dim: int = field(default=64, validator=positive)
+    """Dimensions D of the shared latent; those that are not needed are switched off by their divergence."""
+    loss: LossConfig = field(factory=lambda: ELBOConfig(beta=0.3))
+    """The training objective."""
+    modality_dropout: float = field(default=0.3, validator=share)
+    """Share of a row's modalities that are hidden from the posterior in training, one at least staying. All that the
+    row has is scored, so the loss remains a bound, and the posterior of every subset learns to predict the rest."""
+
+    def parts_for(self, modality: ModalitySpec) -> ModalityConfig:
+        """Layer norm, SiLU and dropout before the output for all that is no image, and a learned scale a feature."""
+        parts = ModalityConfig.default(modality)
+        if not (isinstance(parts.encoder, MLPEncoderConfig) and isinstance(parts.decoder, MLPDecoderConfig)):
+            return parts
+        encoder = evolve(parts.encoder, activation="silu", layer_norm=True)
+        decoder = evolve(parts.decoder, activation="silu", layer_norm=True, dropout=0.2)
+        likelihood = parts.likelihood
+        if isinstance(likelihood, (NormalConfig, LaplaceConfig, StudentTConfig)):
+            likelihood = evolve(likelihood, learn_scale="feature")
+        return evolve(parts, encoder=encoder, decoder=decoder, likelihood=likelihood)
+
+    def recipe(self) -> TrainingConfig:
+        """A learning rate that rises to 0.003 and falls again over 100 epochs."""
+        return TrainingConfig(epochs=100, lr=3e-3, schedule="one_cycle")
 
 
 multimodal = spec(

@@ -6,8 +6,9 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from mvcore.components.base import all_positive, share, spec, widths
+from mvcore.components.base import spec
 from mvcore.plugins.spec import DecoderConfig, EncoderConfig
+from mvcore.validators import all_positive, share, widths
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "leaky_relu"]
 

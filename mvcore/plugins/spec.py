@@ -6,12 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
-if TYPE_CHECKING:
-    from mvcore.training.options import TrainingConfig
+from mvcore.training.options import TrainingConfig
 
 API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
 
@@ -29,8 +28,6 @@ class ModelConfig(ComponentConfig):
 
     def recipe(self) -> TrainingConfig:
         """How ``mvcore.fit`` trains such a model where its caller does not say."""
-        from mvcore.training.options import TrainingConfig  # its validators come from a module that needs this one
-
         return TrainingConfig()
 
 

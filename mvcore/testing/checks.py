@@ -1,4 +1,7 @@
-"""Checks that hold for every model; each raises an AssertionError that names what it found."""
+"""Checks that hold for every model; each raises an AssertionError that names what it found.
+
+Those that compare losses do so in evaluation mode, in which nothing is dropped at random.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,10 @@ def check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch,
         batch: Rows of every pattern, in the model's dtype.
         stage: The stage whose loss is compared.
     """
+    model.eval()
     for names, rows in _by_pattern(batch):
         specs = tuple(model.schema[m] for m in names)
-        part = make(Schema(specs, model.schema.context)).to(next(model.parameters()).dtype)
+        part = make(Schema(specs, model.schema.context)).to(next(model.parameters()).dtype).eval()
         weights = model.state_dict()
         part.load_state_dict({key: weights[key] for key in part.state_dict()})
         with fixed_noise():
@@ -45,6 +49,7 @@ def check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch,
 
 def check_neighbours(model: Model, batch: Batch, stage: str | None = None) -> None:
     """A batch's loss is the mean of its rows' losses, and a row's embedding is what it is alone."""
+    model.eval()
     with fixed_noise():
         whole = model(batch, stage=stage).loss
         alone = torch.stack([model(batch.select(torch.tensor([i])), stage=stage).loss for i in range(len(batch))])

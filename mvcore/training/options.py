@@ -6,7 +6,7 @@ from typing import Literal, final, get_args
 
 from attrs import field, frozen, validators
 
-from mvcore.components.base import not_negative, positive
+from mvcore.validators import not_negative, positive
 
 Precision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine", "one_cycle", "plateau"]

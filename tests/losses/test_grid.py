@@ -46,12 +46,13 @@ def make(posterior: str, family: str, loss: str) -> MultimodalVAE:
         f"modalities.{m}.{n}.{field}": value
         for m in SCHEMA.names
         for n in ("encoder", "decoder")
-        for field, value in (("hidden", [6]), ("activation", "tanh"))
+        for field, value in (("hidden", [6]), ("activation", "tanh"), ("dropout", 0.0))
     }
     model = mvcore.create(
         "multimodal",
         SCHEMA,
         latent_dim=1,
+        modality_dropout=0.0,
         loss={**LOSSES[loss], "beta": BETA},
         **{**parts, **networks, **POSTERIORS[posterior], **(LAPLACE if family == "laplace" else {})},
     ).double()

@@ -243,7 +243,7 @@ def test_a_component_whose_builder_takes_no_covariates_is_refused_by_name() -> N
 
     schema = Schema(Schema.from_shapes({"a": (2,)}).modalities, COVARIATES)
     sizes: dict[str, Any] = {"modality": schema["a"], "latent_dim": 2, "private_dim": 0}
-    with mock.patch("mvcore.build.mlp_encoder", old):
+    with mock.patch("mvcore.builders.mlp_encoder", old):
         assert isinstance(build_network(MLPEncoderConfig(), Schema(schema.modalities), **sizes), nn.Identity)
         with pytest.raises(ConfigError, match=r"a: the encoder 'mvcore:mlp' takes no covariates, .* has age, site"):
             build_network(MLPEncoderConfig(), schema, **sizes)

@@ -38,12 +38,20 @@ def toy(n: int = 60, seed: int = 0) -> MultimodalDataset:
 
 def make(seed: int = 0, **fields: Any) -> Model:
     torch.manual_seed(seed)
-    small = {f"modalities.{m}.{part}.hidden": [8] for m in "abc" for part in ("encoder", "decoder")}
+    small: dict[str, Any] = {f"modalities.{m}.{part}.hidden": [8] for m in "abc" for part in ("encoder", "decoder")}
+    small |= {"modality_dropout": 0.0, "loss.beta": 1.0, **{f"modalities.{m}.decoder.dropout": 0.0 for m in "abc"}}
     return mvcore.create("multimodal", toy(), latent_dim=2, **{**small, **fields})
 
 
 def fit(model: Model, data: MultimodalDataset, **options: Any) -> mvcore.Run:
-    chosen: dict[str, Any] = {"epochs": 3, "batch_size": 16, "progress": False, **options}
+    chosen: dict[str, Any] = {
+        "epochs": 3,
+        "batch_size": 16,
+        "lr": 1e-3,
+        "schedule": "constant",
+        "progress": False,
+        **options,
+    }
     return mvcore.fit(model, data, accelerator=Accelerator(cpu=True), **chosen)
 
 
@@ -224,6 +232,7 @@ data = MultimodalDataset(
 accelerator = Accelerator(cpu=True)
 torch.manual_seed(0)
 small = {f"modalities.{m}.{part}.hidden": [5] for m in "abc" for part in ("encoder", "decoder")}
+small |= {"modality_dropout": 0.0, **{f"modalities.{m}.decoder.dropout": 0.0 for m in "abc"}}
 options = {"loss.stratified": True, "posterior.subsets": "all", "posterior.prior_expert": "none"}
 model = mvcore.create("multimodal", data, latent_dim=2, **small, **options).double()
 with fixed_noise():  # 9 rows in batches of 4: the last has one row, so one of two ranks has none

@@ -34,12 +34,20 @@ def toy(n: int = 45, seed: int = 0) -> MultimodalDataset:
 
 def make(**fields: Any) -> Model:
     torch.manual_seed(0)
-    small = {f"modalities.{m}.{part}.hidden": [8] for m in "ab" for part in ("encoder", "decoder")}
+    small: dict[str, Any] = {f"modalities.{m}.{part}.hidden": [8] for m in "ab" for part in ("encoder", "decoder")}
+    small |= {"modality_dropout": 0.0, "loss.beta": 1.0, **{f"modalities.{m}.decoder.dropout": 0.0 for m in "ab"}}
     return mvcore.create("multimodal", toy(), latent_dim=2, **{**small, **fields})
 
 
 def fit(model: Model, **options: Any) -> mvcore.Run:
-    chosen: dict[str, Any] = {"epochs": 2, "batch_size": 16, "progress": False, **options}
+    chosen: dict[str, Any] = {
+        "epochs": 2,
+        "batch_size": 16,
+        "lr": 1e-3,
+        "schedule": "constant",
+        "progress": False,
+        **options,
+    }
     chosen.setdefault("accelerator", Accelerator(cpu=True))
     return mvcore.fit(model, toy(), **chosen)
 
