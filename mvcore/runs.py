@@ -21,8 +21,8 @@ from attrs import Attribute, field, frozen
 from mvcore import config as configs
 from mvcore.converter import unknown_key
 from mvcore.errors import ConfigError, DataError, ModelFileError
+from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import DatasetConfig
-from mvcore.training.options import TrainingConfig
 from mvcore.validators import not_negative, share
 from mvcore.writing import write_whole
 

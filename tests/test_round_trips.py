@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from mvcore import config as configs
 from mvcore.data.schema import Schema
+from mvcore.options import TrainingConfig
 from mvcore.plugins.registry import Entry, Registry
 from mvcore.testing import strategies
-from mvcore.training.options import TrainingConfig
 
 REGISTRY = Registry.installed()
 

@@ -17,9 +17,9 @@ import click
 from mvcore.cli import table
 from mvcore.converter import default_of
 from mvcore.errors import UnknownComponentError
+from mvcore.options import TrainingConfig
 from mvcore.plugins.registry import Entry, Registry
 from mvcore.plugins.spec import KINDS, ComponentConfig, ComponentSpec, ModelConfig
-from mvcore.training.options import TrainingConfig
 
 
 @click.command("describe")

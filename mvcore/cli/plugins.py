@@ -18,14 +18,18 @@ from mvcore.plugins.spec import KINDS
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Only this kind of component.")
 @click.option("--long", "summaries", is_flag=True, help="Also what each one says of itself; imports the plugins.")
 @click.option("--check", is_flag=True, help="Import every plugin and its builders, and say which are broken.")
+@click.option("--matrix", is_flag=True, help="What the models can do, as a Markdown table; imports the plugins.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def command(kind: str | None, summaries: bool, check: bool, as_json: bool) -> None:
+def command(kind: str | None, summaries: bool, check: bool, matrix: bool, as_json: bool) -> None:
     """List the installed components.
 
-    Reads the metadata of the installed distributions only, unless --long or --check asks for more. With --check, the
+    Reads the metadata of the installed distributions only, unless an option asks for more. With --check, the
     exit code is 1 if a plugin is broken.
     """
     registry = Registry.installed()
+    if matrix:
+        click.echo(_matrix(registry))
+        return
     entries = registry.entries(kind)
     rows = [_row(registry, entry, summaries) for entry in entries]
     faults = [str(fault) for fault in registry.broken()] if check else []
@@ -37,6 +41,21 @@ def command(kind: str | None, summaries: bool, check: bool, as_json: bool) -> No
 def _row(registry: Registry, entry: Entry, summaries: bool) -> dict[str, str]:
     fields = attrs.asdict(entry, filter=attrs.filters.exclude("point"))
     return {**fields, "summary": _summary(registry, entry)} if summaries else fields
+
+
+def _matrix(registry: Registry) -> str:
+    """The support matrix, from what the specs of the models say."""
+    head = ["model", "kind", "private latents", "partial rows in training", "likelihood", "any subset", "cost in M"]
+    rows = [head, ["---"] * len(head)]
+    for entry in registry.entries("model"):
+        try:
+            spec = registry.load(entry)
+        except BrokenPluginError:
+            continue
+        name = f"[{entry.name}]({spec.paper})" if spec.paper else entry.name
+        facts = ["?"] * 5 if spec.facts is None else [str(value) for value in attrs.astuple(spec.facts)]
+        rows.append([name, *facts[:2], spec.partial_data or "?", *facts[2:]])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _summary(registry: Registry, entry: Entry) -> str:

@@ -23,16 +23,17 @@ from mvcore.components.losses import ELBOConfig
 from mvcore.components.networks import ConvDecoderConfig, ConvEncoderConfig, MLPDecoderConfig, MLPEncoderConfig
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import ConfigError
+from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import (
     DecoderConfig,
     EncoderConfig,
     LikelihoodConfig,
     LossConfig,
     ModelConfig,
+    ModelFacts,
     PosteriorConfig,
     PriorConfig,
 )
-from mvcore.training.options import TrainingConfig
 from mvcore.validators import not_negative, positive, share
 
 _COUNTS: tuple[type[LikelihoodConfig], ...] = (
@@ -210,4 +211,11 @@ multimodal = spec(
     "multimodal",
     "Multimodal VAE composed of any posterior, prior and loss",
     partial="Each row trains the bound of what it has; absent modalities cost nothing.",
+    facts=ModelFacts(
+        kind="any product or mixture",
+        private="optional",
+        likelihood="importance sampling from the posterior, stratified for mixtures",
+        subsets="closed form",
+        cost="that of the posterior: 1, M or 2^M − 1 densities",
+    ),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvcore.components import MfeatConfig, MiniACCConfig
 from mvcore.data.dataset import MultimodalDataset
+
+if TYPE_CHECKING:
+    from mvcore.components import MfeatConfig, MiniACCConfig
 
 
 def mfeat(config: MfeatConfig) -> MultimodalDataset:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
-from mvcore.training.options import TrainingConfig
+from mvcore.options import TrainingConfig
 
 API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
 
@@ -117,6 +117,22 @@ def _names_a_function(_spec: object, attribute: Attribute[str], value: str) -> N
 
 
 @frozen(kw_only=True)
+class ModelFacts:
+    """What a model can do, in a few words each, for the table of ``mvcore plugins --matrix``."""
+
+    kind: str
+    """How the modalities meet: product or mixture of experts, joint encoder, hierarchy."""
+    private: str
+    """Whether a modality has latents of its own: ``no``, ``optional``, ``yes``."""
+    likelihood: str
+    """How log p of a row is estimated."""
+    subsets: str
+    """How any subset of the modalities is conditioned on."""
+    cost: str
+    """What a training step costs in the number M of modalities, beside running each network once."""
+
+
+@frozen(kw_only=True)
 class ComponentSpec:
     """A component, described without importing the code that computes.
 
@@ -129,6 +145,7 @@ class ComponentSpec:
         summary: One line for lists.
         paper: The address of the paper.
         partial_data: For models: one sentence on how rows without all modalities are trained.
+        facts: For models: what they can do, for comparisons.
         migrate: Reads configs of earlier revisions, as ``"module:function"``: from the plain fields as they were
             written and their revision to the plain fields of this revision. Weights must fit as they are. Its module
             imports no torch. None: configs of other revisions are refused.
@@ -141,6 +158,7 @@ class ComponentSpec:
     summary: str = ""
     paper: str | None = None
     partial_data: str = ""
+    facts: ModelFacts | None = None
     migrate: str | None = field(default=None, validator=validators.optional(_names_a_function))
 
     def builder(self) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from mvcore import config as configs
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError
 from mvcore.models.base import Model
-from mvcore.training.options import TrainingConfig
+from mvcore.options import TrainingConfig
 from mvcore.writing import whole_file
 
 FILE = "checkpoint.pt"

@@ -16,10 +16,10 @@ from tqdm.auto import tqdm
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError, DataError
 from mvcore.models.base import Model
+from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
 from mvcore.plugins.hooks import make_manager, names
 from mvcore.training import checkpoint as checkpoints
 from mvcore.training.loop import Loop, lengths
-from mvcore.training.options import Precision, Schedule, Tracker, TrainingConfig
 
 
 @final
@@ -66,7 +66,7 @@ def fit(
 
     The model is trained in place and returned in the run. Under ``torchrun`` each batch is divided among the ranks.
     An option that is left out is as the recipe of the model's config has it (``mvcore describe`` shows it), which is
-    ``mvcore.training.options.TrainingConfig`` as it explains itself unless the config says more.
+    ``mvcore.options.TrainingConfig`` as it explains itself unless the config says more.
 
     Args:
         model: Any model.

@@ -23,8 +23,8 @@ from mvcore.errors import TrainingError
 from mvcore.losses.base import LossOutput
 from mvcore.models.base import Model, Stage
 from mvcore.models.isolation import isolated
+from mvcore.options import TrainingConfig
 from mvcore.training import checkpoint
-from mvcore.training.options import TrainingConfig
 from mvcore.training.sums import Sums
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from attrs import Attribute, field, frozen, validators
 
 from mvcore.components import PartsConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 
 
 def _widths(instance: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -45,4 +45,11 @@ spec = ComponentSpec(
     paper="https://arxiv.org/abs/1611.01891",
     partial_data="Complete rows train the joint encoder; a partial row trains decoders and surrogates by the bound of "
     "the product of what it has; partial='refuse' raises.",
+    facts=ModelFacts(
+        kind="joint encoder and surrogates",
+        private="no",
+        likelihood="importance sampling from the joint encoder; from the surrogates' product where one is missing",
+        subsets="closed form: the exact product of surrogates",
+        cost="2 densities and M divergences; a joint encoder",
+    ),
 )

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from attrs import Attribute, field, frozen, validators
 
 from mvcore.components import PartsConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 
 
 def _widths(instance: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -89,4 +89,11 @@ spec = ComponentSpec(
     paper="https://arxiv.org/abs/2502.03952",
     partial_data="Complete rows train the joint encoder; a partial row trains decoders and flows by the mean of the "
     "bounds that its modalities' flows give; partial='refuse' raises.",
+    facts=ModelFacts(
+        kind="joint encoder and flows",
+        private="no",
+        likelihood="importance sampling from the joint encoder; from the mixture of flows where one is missing",
+        subsets="Hamiltonian Monte Carlo on the exact product of flows",
+        cost="1 + M densities; a joint encoder and M flows",
+    ),
 )

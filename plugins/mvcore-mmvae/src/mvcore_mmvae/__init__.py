@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from mvcore.components import ComposedConfig, DReGConfig, ProductConfig, StandardPriorConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 from mvcore.plugins.spec import LossConfig, PosteriorConfig, PriorConfig
 
 
@@ -31,4 +31,11 @@ spec = ComponentSpec(
     summary="Mixture of experts (Shi et al., 2019)",
     paper="https://arxiv.org/abs/1911.03393",
     partial_data="Each row trains on the experts of what it has, with equal weights; absent modalities cost nothing.",
+    facts=ModelFacts(
+        kind="mixture of experts",
+        private="optional",
+        likelihood="importance sampling, stratified over the mixture",
+        subsets="closed form: the mixture of what is given",
+        cost="M densities; M decodings of each modality, K draws each",
+    ),
 )

@@ -8,7 +8,7 @@ from typing import Literal
 from attrs import field, frozen, validators
 
 from mvcore.components import ComposedConfig, ProductConfig, StandardPriorConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 from mvcore.plugins.spec import LossConfig, PosteriorConfig, PriorConfig
 
 
@@ -67,6 +67,13 @@ spec = ComponentSpec(
     summary="Mixture of experts with private latents (Palumbo et al., 2023)",
     paper="https://openreview.net/forum?id=sdQGxouELX",
     partial_data="Each row trains on the experts of what it has, with equal weights; absent modalities cost nothing.",
+    facts=ModelFacts(
+        kind="mixture of experts",
+        private="yes",
+        likelihood="importance sampling, stratified over the mixture",
+        subsets="closed form: the mixture of what is given",
+        cost="M densities; M decodings of each modality, K draws each",
+    ),
 )
 
 loss = ComponentSpec(

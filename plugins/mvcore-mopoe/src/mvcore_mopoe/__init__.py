@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 
 from mvcore.components import ComposedConfig, ELBOConfig, ProductConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 from mvcore.plugins.spec import LossConfig, PosteriorConfig
 
 
@@ -27,4 +27,11 @@ spec = ComponentSpec(
     summary="Mixture of products of experts (Sutter et al., 2021)",
     paper="https://arxiv.org/abs/2105.02470",
     partial_data="Each row trains on the subsets of the modalities it has, equally weighted; absent ones cost nothing.",
+    facts=ModelFacts(
+        kind="mixture of products of experts",
+        private="optional",
+        likelihood="importance sampling, stratified over the mixture",
+        subsets="closed form: the mixture over subsets of what is given",
+        cost="2^M − 1 densities, one matrix product; one draw a row",
+    ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen, validators
 
 from mvcore.components import ComposedConfig, ProductConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 from mvcore.plugins.spec import LossConfig, PosteriorConfig
 
 
@@ -54,6 +54,13 @@ spec = ComponentSpec(
     summary="Product of experts (Wu & Goodman, 2018)",
     paper="https://arxiv.org/abs/1802.05335",
     partial_data="Each row trains the bounds of what it has and of each of its modalities; absent ones cost nothing.",
+    facts=ModelFacts(
+        kind="product of experts",
+        private="no",
+        likelihood="importance sampling from the product",
+        subsets="closed form: the product of what is given",
+        cost="1 + M + k densities, each modality decoded from those that have it",
+    ),
 )
 
 loss = ComponentSpec(

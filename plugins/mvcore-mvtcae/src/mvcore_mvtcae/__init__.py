@@ -7,7 +7,7 @@ from typing import Literal
 from attrs import Attribute, field, frozen, validators
 
 from mvcore.components import ComposedConfig, ProductConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 from mvcore.plugins.spec import LossConfig, PosteriorConfig
 
 
@@ -58,6 +58,13 @@ spec = ComponentSpec(
     summary="Total correlation auto-encoder (Hwang et al., 2021)",
     paper="https://openreview.net/forum?id=5Ev8NJxhBF",
     partial_data="Each row trains on the product of what it has, its weights those of its number of modalities.",
+    facts=ModelFacts(
+        kind="product of experts",
+        private="optional",
+        likelihood="importance sampling from the product",
+        subsets="closed form: the product of what is given",
+        cost="1 density and M divergences",
+    ),
 )
 
 loss = ComponentSpec(

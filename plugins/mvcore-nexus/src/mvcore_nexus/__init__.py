@@ -12,7 +12,7 @@ from attrs import Attribute, field, frozen, validators
 from mvcore.components import PartsConfig
 from mvcore.data.schema import Schema
 from mvcore.errors import ConfigError
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 
 
 def _numbers(value: Any) -> list[Any]:
@@ -87,4 +87,11 @@ spec = ComponentSpec(
     summary="A latent for each modality under one shared latent (Vasco et al., 2022)",
     paper="https://doi.org/10.1016/j.neunet.2021.11.019",
     partial_data="Each row trains the VAEs of what it has, and the top on their messages; absent ones cost nothing.",
+    facts=ModelFacts(
+        kind="hierarchy",
+        private="yes",
+        likelihood="importance sampling through both levels",
+        subsets="closed form: the mean of the messages of what is given",
+        cost="M densities and a top of M small decoders",
+    ),
 )
