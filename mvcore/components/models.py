@@ -195,15 +195,15 @@ class MultimodalVAEConfig(ComposedConfig):
         if not (isinstance(parts.encoder, MLPEncoderConfig) and isinstance(parts.decoder, MLPDecoderConfig)):
             return parts
         encoder = evolve(parts.encoder, activation="silu", layer_norm=True)
-        decoder = evolve(parts.decoder, activation="silu", layer_norm=True, dropout=0.2)
+        decoder = evolve(parts.decoder, activation="silu", layer_norm=True, dropout=0.3)
         likelihood = parts.likelihood
         if isinstance(likelihood, (NormalConfig, LaplaceConfig, StudentTConfig)):
             likelihood = evolve(likelihood, learn_scale="feature")
         return evolve(parts, encoder=encoder, decoder=decoder, likelihood=likelihood)
 
     def recipe(self) -> TrainingConfig:
-        """A learning rate that rises to 0.003 and falls again over 100 epochs."""
-        return TrainingConfig(epochs=100, lr=3e-3, schedule="one_cycle")
+        """A learning rate that rises to 0.003 and falls again over 150 epochs."""
+        return TrainingConfig(epochs=150, lr=3e-3, schedule="one_cycle")
 
 
 multimodal = spec(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-import mvcore
 from mvcore.components import ProductConfig
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
@@ -18,6 +17,7 @@ from mvcore.evaluation.evaluation import Evaluation
 from mvcore.models.base import Model
 from mvcore.testing import checks
 from mvcore.testing.noise import fixed_noise
+from mvcore.testing.small import small
 
 if TYPE_CHECKING:
     from mvcore.testing.conformance import Case
@@ -83,7 +83,7 @@ def loss_order(case: Case) -> None:
 
 def sampler_draws(case: Case) -> None:
     """Fitted on a model, it draws all latents that the model decodes, the same ones for the same random state."""
-    model = mvcore.create("multimodal", case.world.schema, private_dim=1, **_small(case.world.schema)).double()
+    model = small("multimodal", case.world.schema, private_dim=1)
     sampler = case.build()
     sampler.fit(model, [case.batch])
     drawn = [model.generate(5, sampler=sampler, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
@@ -105,7 +105,7 @@ def dataset_rows(case: Case) -> None:
 
 def metric_values(case: Case) -> None:
     """It gives numbers by name, the same ones again, and leaves the model as it was; or says why it can't."""
-    model = mvcore.create("multimodal", case.world.schema, **_small(case.world.schema))
+    model = small("multimodal", case.world.schema).float()
     data = MultimodalDataset.from_batch(case.world.schema, _single(case.batch), labels=[i % 2 for i in range(14)])
     model.fit_transforms(data)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -124,21 +124,15 @@ def metric_values(case: Case) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items()), "a weight has changed"
 
 
-def _small(schema: Schema) -> dict[str, Any]:
-    parts: dict[str, Any] = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    return {"latent_dim": 2, **{f"modalities.{m}.{part}": v for m in schema.names for part, v in parts.items()}}
-
-
 def _model(case: Case) -> Model:
     return _with_posterior(case, case.world.schema)
 
 
 def _with_posterior(case: Case, schema: Schema) -> Model:
     """A composed model of the posterior, its prior of the same family, whose loss draws from every component."""
-    torch.manual_seed(0)
     family = {"prior.family": case.config.family} if hasattr(case.config, "family") else {}
-    fields = {"posterior": case.config, "loss.stratified": True, **family, **_small(schema)}
-    return mvcore.create("multimodal", schema, **fields).double()
+    fields = {"posterior": case.config, "loss.stratified": True, "modality_dropout": 0.0, **family}
+    return small("multimodal", schema, **fields)
 
 
 def _with_loss(case: Case, schema: Schema) -> Model:
@@ -146,10 +140,9 @@ def _with_loss(case: Case, schema: Schema) -> Model:
     faults = []
     for posterior in (ProductConfig(), ProductConfig(subsets="each", prior_expert="none")):
         for private_dim in (0, 1):
-            torch.manual_seed(0)
-            fields = {"posterior": posterior, "loss": case.config, "private_dim": private_dim, **_small(schema)}
+            fields = {"posterior": posterior, "loss": case.config, "private_dim": private_dim}
             try:
-                return mvcore.create("multimodal", schema, **fields).double()
+                return small("multimodal", schema, modality_dropout=0.0, **fields)
             except ConfigError as fault:
                 faults.append(str(fault))
     raise AssertionError(f"the loss took no posterior: {faults}")

@@ -17,6 +17,7 @@ from mvcore.models.base import Model
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import sigma_points
+from mvcore.testing.small import small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -42,11 +43,7 @@ def world() -> LinearGaussian:
 
 def make(world: LinearGaussian, **fields: object) -> Model:
     """A JMVAE with exact decoders and random small encoders, in float64."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    parts = {f"modalities.{m}.{part}": v for m in SIZES for part, v in parts.items()}
-    chosen = {"latent_dim": D, "joint_hidden": [8], "samples": 2 * D, **parts, **fields}
-    model = mvcore.create("jmvae", world.schema, **chosen).double()
+    model = small("jmvae", world.schema, **{"joint_hidden": [8], "samples": 2 * D, **fields})
     model.decoders.update(world.decoders())
     return model
 

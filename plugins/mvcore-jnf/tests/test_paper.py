@@ -18,6 +18,7 @@ from mvcore.models.base import Model
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import fixed_noise, sigma_points
+from mvcore.testing.small import small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -43,11 +44,8 @@ def world() -> LinearGaussian:
 
 def make(world: LinearGaussian, *, bend: float = 0.0, **fields: object) -> Model:
     """A JNF with exact decoders and random small encoders, in float64; flows are the identity unless bent."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    defaults = {f"modalities.{m}.{part}": v for m in world.schema.names for part, v in parts.items()}
-    chosen = {"latent_dim": world.latent_dim, "joint_hidden": [8], "flow.hidden": [8], **SHORT, **defaults, **fields}
-    model = mvcore.create("jnf", world.schema, **chosen).double()
+    chosen = {"latent_dim": world.latent_dim, "joint_hidden": [8], "flow.hidden": [8], **SHORT, **fields}
+    model = small("jnf", world.schema, **chosen)
     model.decoders.update(world.decoders())
     with torch.no_grad():
         for parameter in model.flows.parameters():

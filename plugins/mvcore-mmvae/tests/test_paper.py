@@ -15,6 +15,7 @@ from mvcore.models.base import Model
 from mvcore.posteriors.base import Encoded
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
+from mvcore.testing.small import small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -28,10 +29,7 @@ def world() -> LinearGaussian:
 
 def make(schema: Schema, **fields: object) -> Model:
     """An MMVAE with random small encoders, in float64."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    parts = {f"modalities.{m}.{part}": v for m in schema.names for part, v in parts.items()}
-    return mvcore.create("mmvae", schema, **{"latent_dim": D, **parts, **fields}).double()
+    return small("mmvae", schema, **{"latent_dim": D, **fields})
 
 
 def with_exact_decoders(world: LinearGaussian, loss: str, samples: int) -> Model:

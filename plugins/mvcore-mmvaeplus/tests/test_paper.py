@@ -23,6 +23,7 @@ from mvcore.testing import checks
 from mvcore.testing.examples import check_mfeat
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import fixed_noise
+from mvcore.testing.small import small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D, PRIVATE = 2, {"a": 1, "b": 3, "c": 1}
@@ -45,11 +46,8 @@ def rows(world: LinearGaussian) -> mvcore.Batch:
 
 def make(schema: Schema, **fields: object) -> Model:
     """MMVAE+ with random small encoders and auxiliary scales that are not 1, in float64."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    fields = {f"modalities.{m}.{part}": v for m in schema.names for part, v in parts.items()} | fields
     private = {m: PRIVATE[m] for m in schema.names if m in PRIVATE}
-    model = mvcore.create("mmvaeplus", schema, **{"latent_dim": D, "private_dim": private, **fields}).double()
+    model = small("mmvaeplus", schema, **{"latent_dim": D, "private_dim": private, **fields})
     with torch.no_grad():
         for r in model.loss.auxiliary.values():
             r.log_scale.copy_(torch.linspace(-0.7, 0.2, len(r.log_scale)))
@@ -220,8 +218,7 @@ def _vae_fields(model: Model, samples: int) -> dict[str, object]:
     """The core's IWAE over q(u | x_m) q(w_m | x_m), with the networks of a model."""
     keep = {"latent_dim": D, "private_dim": PRIVATE, "posterior.subsets": "each", "posterior.prior_expert": "none"}
     loss = {"loss": "iwae", "loss.samples": samples, "loss.beta": 1.5}
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    return keep | loss | {f"modalities.{m}.{part}": v for m in SIZES for part, v in parts.items()}
+    return keep | loss | {"modalities": dict(model.config.modalities), "modality_dropout": 0.0}
 
 
 @pytest.mark.parametrize("samples", [1, 5])

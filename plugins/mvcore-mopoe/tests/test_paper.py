@@ -13,6 +13,7 @@ from mvcore.models.base import Model
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import sigma_points
+from mvcore.testing.small import small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -25,11 +26,7 @@ def world() -> LinearGaussian:
 
 def make(schema: Schema, **fields: object) -> Model:
     """A MoPoE with random small encoders that draws 2D times from every component, in float64."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    fields = {f"modalities.{m}.{part}": v for m in schema.names for part, v in parts.items()} | fields
-    chosen = {"loss.samples": 2 * D, "loss.stratified": True, "latent_dim": D, **fields}
-    return mvcore.create("mopoe", schema, **chosen).double()
+    return small("mopoe", schema, **{"loss.samples": 2 * D, "loss.stratified": True, "latent_dim": D, **fields})
 
 
 def with_exact_decoders(world: LinearGaussian, **fields: object) -> Model:

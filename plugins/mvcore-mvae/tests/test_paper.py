@@ -16,6 +16,7 @@ from mvcore.models.base import Model
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import sigma_points
+from mvcore.testing.small import small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -29,10 +30,7 @@ def world() -> LinearGaussian:
 
 def make(schema: Schema, **fields: object) -> Model:
     """An MVAE with random small encoders and 2D draws a term, in float64."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    parts = {f"modalities.{m}.{part}": v for m in schema.names for part, v in parts.items()}
-    return mvcore.create("mvae", schema, **{"loss.samples": 2 * D, "latent_dim": D, **parts, **fields}).double()
+    return small("mvae", schema, **{"loss.samples": 2 * D, "latent_dim": D, **fields})
 
 
 def with_exact_decoders(world: LinearGaussian, **fields: object) -> Model:
@@ -108,9 +106,9 @@ def test_outside_training_there_is_no_random_subset(world: LinearGaussian) -> No
 
 def test_without_other_terms_it_is_the_composed_models_elbo(world: LinearGaussian) -> None:
     batch, model = world.sample(14, observed=PATTERNS), make(world.schema, **{"loss.unimodal": False})
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    fields = {f"modalities.{m}.{part}": v for m in SIZES for part, v in parts.items()}
-    other = mvcore.create("multimodal", world.schema, latent_dim=D, **{"loss.samples": 2 * D, **fields}).double()
+    parts = {"modalities": dict(model.config.modalities), "modality_dropout": 0.0}
+    loss = {"loss.samples": 2 * D, "loss.beta": 1.0}
+    other = mvcore.create("multimodal", world.schema, latent_dim=D, **parts, **loss).double()
     other.load_state_dict(model.state_dict())
     with sigma_points():
         torch.testing.assert_close(model(batch).loss, other(batch).loss)

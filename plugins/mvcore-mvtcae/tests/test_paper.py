@@ -14,6 +14,7 @@ from mvcore.models.base import Model
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import sigma_points
+from mvcore.testing.small import small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -27,10 +28,7 @@ def world() -> LinearGaussian:
 
 def make(schema: Schema, **fields: object) -> Model:
     """An MVTCAE with random small encoders and 2D draws a row, in float64."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    parts = {f"modalities.{m}.{part}": v for m in schema.names for part, v in parts.items()}
-    return mvcore.create("mvtcae", schema, **{"loss.samples": 2 * D, "latent_dim": D, **parts, **fields}).double()
+    return small("mvtcae", schema, **{"loss.samples": 2 * D, "latent_dim": D, **fields})
 
 
 def with_exact_decoders(world: LinearGaussian, **fields: object) -> Model:

@@ -27,6 +27,7 @@ from mvcore.testing import checks
 from mvcore.testing.examples import check_mfeat
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.noise import fixed_noise, sigma_points
+from mvcore.testing.small import small
 from mvcore_nexus.model import Nexus, forced_dropout
 
 SIZES = {"a": 5, "b": 6, "c": 4}
@@ -40,11 +41,8 @@ def world() -> LinearGaussian:
 
 def make(schema: Schema, **fields: object) -> Nexus:
     """A Nexus with small random networks and two-dimensional latents, in float64 and in training mode."""
-    torch.manual_seed(0)
-    parts = {"input": "none", "target": "none", "encoder.hidden": [7], "decoder.hidden": [7]}
-    small = {"latent_dim": D, "bottom_dim": D, "message_dim": 5, "top_hidden": [6], "samples": 2 * D}
-    chosen = {f"modalities.{m}.{part}": v for m in schema.names for part, v in parts.items()} | small | fields
-    model = mvcore.create("nexus", schema, **chosen).double()
+    sizes = {"latent_dim": D, "bottom_dim": D, "message_dim": 5, "top_hidden": [6], "samples": 2 * D}
+    model = small("nexus", schema, **{**sizes, **fields})
     assert isinstance(model, Nexus)
     return model
 
