@@ -19,7 +19,10 @@ import torch
 
 import mvcore
 from mvcore.data.dataset import MultimodalDataset
+from mvcore.evaluation.cell_coverage import cell_coverage
+from mvcore.evaluation.evaluation import Evaluation
 from mvcore.evaluation.imputation import Hidden
+from mvcore.evaluation.interval_coverage import IntervalCoverage
 from mvcore.evaluation.probe import linear_probe
 from mvcore.models.base import Model
 
@@ -88,7 +91,16 @@ def measure(name: str, changes: Mapping[str, Any], seed: int, final: bool) -> Sc
     seconds = perf_counter() - start
     each = {m: explained(model, Hidden(train, held_out, m)) for m in train.schema.names}
     scores = {**each, "imputation": float(np.mean(list(each.values()))), "seconds": seconds}
-    return scores | ({"probe": linear_probe(model, train, held_out)} if name == "mfeat" else {})
+    if name == "mfeat":
+        scores["probe"] = linear_probe(model, train, held_out)
+    return scores | (coverage(model, held_out) if final else {})
+
+
+def coverage(model: Model, held_out: MultimodalDataset) -> Scores:
+    """The share of hidden values inside their 90 % intervals: of cells hidden one by one, of whole modalities."""
+    cells = cell_coverage(model, held_out, interval=0.9, share=0.1)
+    whole = IntervalCoverage(levels=(0.9,), draws=199)(Evaluation(model, held_out))
+    return {"cells": float(np.mean([each.coverage for each in cells])), "hidden": float(np.mean(list(whole.values())))}
 
 
 @torch.no_grad()
@@ -145,12 +157,16 @@ def main() -> None:
         found = {key: mean([job.result() for job in each]) for key, each in jobs.items()}
     views = mvcore.dataset("mfeat").schema.names
     head = ["choice", "mfeat R²", *views, "probe", "seconds", "miniacc R²"]
+    covered = ["cells", "hidden"] if arguments.final else []
+    head += [f"{name} in 90 %, {data}" for data in ("mfeat", "miniacc") for name in covered]
     print(f"torch {torch.__version__}, one thread a training, {arguments.workers} at once\n")
     print(f"| {' | '.join(head)} |\n|---|{'--:|' * (len(head) - 1)}")
     for step in steps:
         digits, tumours = found[step, "mfeat"], found[step, "miniacc"]
         numbers = [f"{digits[n]:.3f}" for n in ("imputation", *views, "probe")]
-        print(f"| {step} | {' | '.join(numbers)} | {digits['seconds']:.0f} | {tumours['imputation']:.3f} |")
+        numbers += [f"{digits['seconds']:.0f}", f"{tumours['imputation']:.3f}"]
+        numbers += [f"{scores[n]:.3f}" for scores in (digits, tumours) for n in covered]
+        print(f"| {step} | {' | '.join(numbers)} |")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""The pages of the repository: their examples run, and what they list is what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mvcore.cli import main
+from mvcore.plugins import Registry
+from mvcore.testing.examples import run_examples
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = run_examples(ROOT / "README.md")
+    assert names["filled"].shape == (400, 240)
+    assert names["embedding"].shape == (400, 64)
+    assert names["score"].isfinite().all()
+    saved = sorted(file.name for file in (tmp_path / "runs/digits").iterdir())
+    assert saved == ["README.md", "config.json", "model.safetensors"]
+    assert names["data"].patterns() == {("labs", "rna"): 40, ("labs",): 10}
+    assert names["out"]["rna"].filled.shape == (50, 6)
+    assert (names["out"]["rna"].low <= names["out"]["rna"].high).all(axis=None)
+    assert not names["out"]["labs"].filled.isna().any(axis=None)
+    assert names["points"].shape == (5, 64)
+
+
+def test_examples_of_the_page_on_training_run() -> None:
+    names = run_examples(ROOT / "docs/training.md")
+    assert [row["epoch"] for row in names["run"].history] == [0, 1]
+    assert names["again"].history == names["run"].history
+
+
+def test_the_matrix_on_the_page_of_models_is_what_their_specs_say() -> None:
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| .*\|$", page.partition("## What each model can do")[2].partition("\n## ")[0], re.MULTILINE)
+    rows = {row.partition("|")[2].partition("|")[0].strip(" []").partition("]")[0]: row for row in shown[2:]}
+    published = {path.name.removeprefix("mvcore-") for path in (ROOT / "plugins").iterdir() if path.is_dir()}
+    assert set(rows) == published | {"multimodal"}
+    computed = CliRunner().invoke(main, ["plugins", "--matrix"]).output.splitlines()
+    assert shown[:2] == computed[:2]
+    installed = [entry.name for entry in Registry.installed().entries("model") if entry.name in rows]
+    assert "multimodal" in installed  # the core alone has no other; a model that is not there can't be compared
+    for name in installed:
+        assert rows[name] in computed, name
