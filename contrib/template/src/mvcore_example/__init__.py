@@ -7,7 +7,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from mvcore.components import ComposedConfig
-from mvcore.plugins import ComponentSpec
+from mvcore.plugins import ComponentSpec, ModelFacts
 from mvcore.plugins.spec import PosteriorConfig
 
 
@@ -37,4 +37,11 @@ spec = ComponentSpec(
     build="mvcore.build:multimodal",
     summary="An example of a model",
     partial_data="Each row trains on the barycentre of what it has.",
+    facts=ModelFacts(
+        kind="barycentre of experts",
+        private="optional",
+        likelihood="importance sampling from the posterior",
+        subsets="closed form: the barycentre of what is given",
+        cost="1 density",
+    ),
 )
