@@ -1,4 +1,4 @@
-"""The demonstration: ``python -m mvcore.demo --out demo-output``. MoPoE on two partially observed data sets."""
+"""The demonstration: ``python -m mvcore.demo --out demo-output``. The defaults on two partially observed data sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mvcore.models.base import Model
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-output"))
 def main(out: Path) -> None:
-    """Trains MoPoE on digits with hidden views and on a partial tumour cohort; writes figures and models."""
+    """Trains ``multimodal`` on digits with hidden views and on a partial tumour cohort; writes figures and models."""
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     digits(out)
@@ -40,8 +40,8 @@ def digits(out: Path) -> None:
     train = mvcore.mcar(train, 0.3, seed=1)
     show_patterns(train, out / "mfeat_patterns.png")
     torch.manual_seed(0)
-    model = mvcore.create("mopoe", train, latent_dim=20)
-    run = mvcore.fit(model, train, epochs=30)
+    model = mvcore.create("multimodal", train)
+    run = mvcore.fit(model, train, epochs=40)
     save(figures.history(run.history), out / "mfeat_training.png")
     results = imputation(model, train, test)
     scores: dict[str, float] = {
@@ -55,7 +55,7 @@ def digits(out: Path) -> None:
     show_results(results, scores, out, "mfeat")
     points = embed(model, test)
     save(figures.embedding(points, test.labels, title="Embeddings of test digits"), out / "mfeat_embedding.png")
-    show_digits(reload(model, out / "mfeat_mopoe", test), test, out / "mfeat_imputed_pixels.png")
+    show_digits(reload(model, out / "mfeat_model", test), test, out / "mfeat_imputed_pixels.png")
 
 
 def tumours(out: Path) -> None:
@@ -65,14 +65,14 @@ def tumours(out: Path) -> None:
     show_patterns(data, out / "miniacc_patterns.png")
     train, test = data.split(0.75, seed=0)
     torch.manual_seed(0)
-    model = mvcore.create("mopoe", train, latent_dim=10)
-    run = mvcore.fit(model, train, epochs=100, batch_size=16)
+    model = mvcore.create("multimodal", train)
+    run = mvcore.fit(model, train, epochs=300)
     save(figures.history(run.history), out / "miniacc_training.png")
     results = imputation(model, train, test)
     show_results(
         results, {"log-likelihood of a test patient": float(log_likelihood(model, test, 200).mean())}, out, "miniacc"
     )
-    loaded = reload(model, out / "miniacc_mopoe", test)
+    loaded = reload(model, out / "miniacc_model", test)
     write_imputed(loaded, data, "protein", out / "miniacc_protein_imputed.csv")
 
 
