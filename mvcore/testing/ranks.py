@@ -24,7 +24,7 @@ def ranks(case: Case) -> None:
         arguments = ["-m", "mvcore.testing.ranks", case.component, json.dumps(case.fields), folder]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"a process failed: {done.stderr[-2000:]}"
+        assert done.returncode == 0, f"a process failed: {done.stderr[-8000:]}"
         first, second = (load_file(Path(folder) / f"{rank}.safetensors") for rank in (0, 1))
     for name, value in first.items():
         assert torch.equal(value, second[name]), f"the two processes ended with other weights of {name}"
@@ -49,6 +49,7 @@ def _worker(component: str, fields: str, folder: str) -> None:
     )
     weights = {name: value.contiguous() for name, value in run.model.state_dict().items()}
     save_file(weights, f"{folder}/{accelerator.process_index}.safetensors")
+    accelerator.wait_for_everyone()  # a process that leaves first may take the other's connection with it
     accelerator.end_training()
 
 

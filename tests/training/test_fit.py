@@ -241,6 +241,7 @@ rank, ranks = accelerator.process_index, accelerator.num_processes
 values = {name: value.clone() for name, value in model.state_dict().items()}
 values["history"] = torch.tensor([[v for v in row.values() if isinstance(v, float)] for row in run.history])
 save_file(values, f"{sys.argv[1]}/{rank}-of-{ranks}.safetensors")
+accelerator.wait_for_everyone()
 accelerator.end_training()
 """
 
