@@ -16,6 +16,7 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import TrainingError
 from mvcore.models.base import Model
 from mvcore.plugins.hooks import hookimpl
+from mvcore.testing.interruption import Stop, StopAfter
 from mvcore.testing.noise import fixed_noise
 
 pytestmark = [
@@ -64,23 +65,6 @@ def fit(model: Model, data: MultimodalDataset | None = None, **options: Any) -> 
     chosen: dict[str, Any] = {"epochs": 4, "batch_size": 32, "lr": 1e-2, "progress": False, "schedule": "one_cycle"}
     chosen |= {"validation": toy(20, 1), "clip_norm": 1.0, "accumulate": 2, **options}
     return mvcore.fit(model, toy() if data is None else data, **chosen)
-
-
-class Stop(Exception):
-    """What interrupts a training."""
-
-
-class StopAfter:
-    """Interrupts after some steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    @hookimpl
-    def mvcore_step_end(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Stop
 
 
 @PRECISIONS
@@ -180,6 +164,7 @@ def test_no_step_waits_for_the_device(subsets: str) -> None:
             torch.cuda.set_sync_debug_mode("error" if step % 3 else "default")  # three steps an epoch
 
     try:
-        fit(make(subsets), callbacks=[Strict()], clip_norm=None, accumulate=1)
+        run = fit(make(subsets), callbacks=[Strict()], clip_norm=None, accumulate=1)
+        assert len(run.history) == 4  # a step that waits raises
     finally:
         torch.cuda.set_sync_debug_mode("default")

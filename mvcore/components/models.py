@@ -143,8 +143,8 @@ class ComposedConfig(PartsConfig):
     loss: LossConfig = field(factory=ELBOConfig)
     """The training objective."""
     modality_dropout: float = field(default=0.0, validator=share)
-    """Share of a row's modalities that are hidden from the posterior in training, one at least staying. All that the
-    row has is scored, so the loss remains a bound, and the posterior of every subset learns to predict the rest."""
+    """Probability with which each modality of a row is hidden from the posterior in training, given that one stays. All
+    that the row has is scored, so a bound stays one, and the posterior of every subset learns to predict the rest."""
 
     def __attrs_post_init__(self) -> None:
         """Refuses parts that can't train together."""
@@ -186,8 +186,6 @@ class MultimodalVAEConfig(ComposedConfig):
     loss: LossConfig = field(factory=lambda: ELBOConfig(beta=0.3))
     """The training objective."""
     modality_dropout: float = field(default=0.3, validator=share)
-    """Share of a row's modalities that are hidden from the posterior in training, one at least staying. All that the
-    row has is scored, so the loss remains a bound, and the posterior of every subset learns to predict the rest."""
 
     def parts_for(self, modality: ModalitySpec) -> ModalityConfig:
         """Layer norm, SiLU and dropout before the output for all that is no image, and a learned scale a feature."""

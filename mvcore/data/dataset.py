@@ -185,11 +185,7 @@ class MultimodalDataset:
         observed = self.observed & ~hidden
         if empty := int((~observed.any(1)).sum()):
             raise DataError(f"{empty} of {len(self)} rows would have no modality left; keep one in every row.")
-        kept = {m: observed[:, i][self._batch.column(m)] for i, m in enumerate(self.schema.names)}
-        x = {m: self._batch.x[m][kept[m]] for m in self.schema.names}
-        cells = {m: c[kept[m]] for m, c in self._batch.cells.items()}
-        batch = self._batch.with_values(x, observed, cells)
-        return self._replace(batch, torch.arange(len(self)))
+        return self._replace(self._batch.keep(observed), torch.arange(len(self)))
 
     def _replace(self, batch: Batch, rows: Tensor) -> MultimodalDataset:
         other = object.__new__(MultimodalDataset)

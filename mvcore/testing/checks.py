@@ -1,6 +1,6 @@
 """Checks that hold for every model; each raises an AssertionError that names what it found.
 
-Those that compare losses do so in evaluation mode, in which nothing is dropped at random.
+Those that compare losses do so in both modes; in evaluation mode alone where a training draws more than its latents.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ def check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch,
         batch: Rows of every pattern, in the model's dtype.
         stage: The stage whose loss is compared.
     """
-    model.eval()
+    for _ in _modes(model, batch, stage):
+        _check_submodels(make, model, batch, stage)
+
+
+def _check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch, stage: str | None) -> None:
     for names, rows in _by_pattern(batch):
         specs = tuple(model.schema[m] for m in names)
-        part = make(Schema(specs, model.schema.context)).to(next(model.parameters()).dtype).eval()
+        part = make(Schema(specs, model.schema.context)).to(next(model.parameters()).dtype).train(model.training)
         weights = model.state_dict()
         part.load_state_dict({key: weights[key] for key in part.state_dict()})
         with fixed_noise():
@@ -49,11 +53,11 @@ def check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch,
 
 def check_neighbours(model: Model, batch: Batch, stage: str | None = None) -> None:
     """A batch's loss is the mean of its rows' losses, and a row's embedding is what it is alone."""
-    model.eval()
     with fixed_noise():
-        whole = model(batch, stage=stage).loss
-        alone = torch.stack([model(batch.select(torch.tensor([i])), stage=stage).loss for i in range(len(batch))])
-        _same(whole, alone.mean(), "the loss of a batch, beside the mean of its rows' losses")
+        for _ in _modes(model, batch, stage):
+            whole = model(batch, stage=stage).loss
+            alone = torch.stack([model(batch.select(torch.tensor([i])), stage=stage).loss for i in range(len(batch))])
+            _same(whole, alone.mean(), "the loss of a batch, beside the mean of its rows' losses")
         embedded = model.embed(batch)
         for i in range(len(batch)):
             one = model.embed(batch.select(torch.tensor([i])))[0]
@@ -106,6 +110,17 @@ def check_no_rows(model: Model, batch: Batch) -> None:
             output.loss.backward()
             missed = [n for n, p in model.named_parameters() if p.grad is None and id(p) not in frozen]
             assert not missed, f"{len(rows)} rows leave {missed} without a gradient, which stops distributed training"
+
+
+def _modes(model: Model, batch: Batch, stage: str | None) -> Iterator[None]:
+    """Puts the model into training mode, unless its loss then varies under fixed noise; and into evaluation mode."""
+    model.train()
+    with fixed_noise():
+        first, again = (model(batch, stage=stage).loss.detach() for _ in range(2))
+    if torch.equal(first, again):
+        yield
+    model.eval()
+    yield
 
 
 def _same(first: Tensor, second: Tensor, what: str) -> None:

@@ -29,6 +29,19 @@ def test_a_model_whose_rows_depend_on_their_neighbours(monkeypatch: pytest.Monke
         conformance.network(Case("encoder", "mvcore:mlp", {"hidden": [8]}))
 
 
+def test_a_model_whose_rows_depend_on_their_neighbours_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As batch normalisation does: in evaluation mode nothing shows."""
+    forward = MLPEncoder.forward
+
+    def leaking(self: MLPEncoder, x: Tensor, mask: Tensor | None = None) -> Any:
+        return forward(self, x - x.mean(0) if self.training else x, mask)
+
+    monkeypatch.setattr(MLPEncoder, "forward", leaking)
+    fields = {"modality_dropout": 0.0, **{f"modalities.{m}.decoder.dropout": 0.0 for m in "abc"}}
+    with pytest.raises(AssertionError, match="mean of its rows"):
+        conformance.neighbours(Case("model", "multimodal", fields))
+
+
 def test_a_likelihood_that_is_not_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
     log_prob = NormalObservation.values_log_prob
     monkeypatch.setattr(NormalObservation, "values_log_prob", lambda self, x: log_prob(self, x) + 0.1)

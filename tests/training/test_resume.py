@@ -18,6 +18,7 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError, TrainingError
 from mvcore.models.base import Model, Stage
 from mvcore.plugins.hooks import hookimpl
+from mvcore.testing.interruption import Stop, StopAfter
 
 
 def toy(n: int = 40, seed: int = 0) -> MultimodalDataset:
@@ -40,23 +41,6 @@ def fit(model: Model, data: MultimodalDataset | None = None, **options: Any) -> 
     chosen: dict[str, Any] = {"epochs": 4, "batch_size": 16, "lr": 1e-2, "progress": False, "schedule": "one_cycle"}
     chosen |= {"validation": toy(20, 1), "checkpoint_steps": 1, **options}
     return mvcore.fit(model, toy() if data is None else data, accelerator=Accelerator(cpu=True), **chosen)
-
-
-class Stop(Exception):
-    """What interrupts a training."""
-
-
-class StopAfter:
-    """Interrupts after some steps of this process."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    @hookimpl
-    def mvcore_step_end(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise Stop
 
 
 def assert_same(one: mvcore.Run, other: mvcore.Run) -> None:
