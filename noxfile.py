@@ -66,7 +66,7 @@ def plugin(session: nox.Session, name: str) -> None:
 def demo(session: nox.Session) -> None:
     """Run the demonstration; its figures go to demo-output/."""
     install_local(session, PLUGINS, ("eval",))
-    session.run("python", "-m", "mvcore.demo", *(session.posargs or ("--out", "demo-output")))
+    session.run("mvcore", "demo", *session.posargs)
 
 
 @nox.session

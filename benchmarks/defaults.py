@@ -18,13 +18,10 @@ import numpy as np
 import torch
 
 import mvcore
-from mvcore.data.dataset import MultimodalDataset
-from mvcore.evaluation.cell_coverage import cell_coverage
-from mvcore.evaluation.evaluation import Evaluation
-from mvcore.evaluation.imputation import Hidden
-from mvcore.evaluation.interval_coverage import IntervalCoverage
-from mvcore.evaluation.probe import linear_probe
-from mvcore.models.base import Model
+from mvcore.data import MultimodalDataset
+from mvcore.evaluation import Evaluation
+from mvcore.metrics import Hidden, IntervalCoverage, cell_coverage, linear_probe
+from mvcore.models import Model
 
 #: What the choices are added to, one after the other: a common network, trained the common way.
 PLAIN: dict[str, Any] = {

@@ -21,8 +21,8 @@ from torch import Tensor
 import mvcore
 from benchmarks.multivae_side import IncompleteDataset, MoPoE, MoPoEConfig, MultimodalBaseDataset, torchvision_stub
 from benchmarks.timing import load
-from mvcore.data.dataset import MultimodalDataset
-from mvcore.models.base import Model
+from mvcore.data import MultimodalDataset
+from mvcore.models import Model
 
 with torchvision_stub():
     from multivae.trainers import BaseTrainer, BaseTrainerConfig

@@ -19,12 +19,10 @@ import numpy as np
 import torch
 
 import mvcore
-from mvcore.components import MultimodalVAEConfig
-from mvcore.evaluation.evaluation import Evaluation
-from mvcore.evaluation.imputation import ImputationMetric
-from mvcore.evaluation.likelihood import LogLikelihood
-from mvcore.evaluation.probe import LinearProbe
-from mvcore.plugins.registry import Registry
+from mvcore.evaluation import Evaluation
+from mvcore.metrics import ImputationMetric, LinearProbe, LogLikelihood
+from mvcore.models import MultimodalVAEConfig
+from mvcore.plugins import Registry
 
 #: Where a paper's default, or ours, takes hours on six views: draws of the bound, steps of Hamiltonian Monte Carlo.
 CHEAPER: dict[str, dict[str, Any]] = {

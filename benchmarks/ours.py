@@ -11,19 +11,16 @@ from torch import Tensor, nn
 
 from benchmarks.networks import Encoder, Networks, make_networks
 from benchmarks.settings import LEARNING_RATE, Rows, Setting
-from mvcore.api import create
-from mvcore.data.batch import Batch
-from mvcore.data.dataset import MultimodalDataset
-from mvcore.data.schema import Schema
-from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
-from mvcore.evaluation.coherence import Coherence
-from mvcore.evaluation.evaluation import Evaluation
-from mvcore.losses.elbo import ELBO
-from mvcore.models.base import Model
-from mvcore.models.multimodal import MultimodalVAE
-from mvcore.nn.joint import JointEncoder
-from mvcore.posteriors.base import Encoded
-from mvcore.posteriors.product import ProductOfExperts
+from mvcore.build import create
+from mvcore.data import Batch, MultimodalDataset, Schema
+from mvcore.distributions import Encoded
+from mvcore.evaluation import Evaluation
+from mvcore.likelihoods import LikelihoodDecoder, NormalLikelihood
+from mvcore.losses import ELBO
+from mvcore.metrics import Coherence
+from mvcore.models import Model, MultimodalVAE
+from mvcore.nn import JointEncoder
+from mvcore.posteriors import ProductOfExperts
 
 
 class _Encoder(nn.Module):
@@ -31,8 +28,18 @@ class _Encoder(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, x: Tensor) -> Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Encoded:
         return Encoded(*self.network(x))
+
+
+class _Decoder(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        outputs: Tensor = self.network(z)
+        return outputs[:, None]
 
 
 def schema(setting: Setting) -> Schema:
@@ -44,10 +51,7 @@ def parts(setting: Setting, networks: Networks | None = None) -> dict[str, Any]:
     """Encoders and decoders of a hand-built model, and the sizes of its latents."""
     networks = make_networks(setting) if networks is None else networks
     likelihood = NormalLikelihood(setting.shape)
-    decoders = {
-        m: LikelihoodDecoder(nn.Sequential(network, nn.Unflatten(1, (1, setting.shape[0]))), likelihood)
-        for m, network in networks.decoders.items()
-    }
+    decoders = {m: LikelihoodDecoder(_Decoder(network), likelihood) for m, network in networks.decoders.items()}
     return {
         "encoders": {m: _Encoder(network) for m, network in networks.encoders.items()},
         "decoders": decoders,

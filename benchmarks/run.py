@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks import multivae_side as theirs
-from benchmarks import ours
+from benchmarks import multivae_side as theirs, ours
 from benchmarks.handwritten import HandwrittenMoPoE
 from benchmarks.networks import make_networks
 from benchmarks.settings import (
@@ -28,8 +27,7 @@ from benchmarks.settings import (
     draw_rows,
 )
 from benchmarks.timing import Result, interleaved, load, result, to_json, to_markdown
-from mvcore.models.base import Model
-from mvcore.models.multimodal import MultimodalVAE
+from mvcore.models import Model, MultimodalVAE
 
 HMC = {"steps": 10, "leapfrog": 10}  # multivae's default is 100 steps; time is linear in them on both sides
 

@@ -3,84 +3,86 @@
 Public names load on first use; ``import mvcore`` imports no torch.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from mvcore.faces import face
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from mvcore.api import create, dataset
-    from mvcore.data.batch import Batch
-    from mvcore.data.dataset import MultimodalDataset
-    from mvcore.data.frames import from_frames
-    from mvcore.data.missing import mar, mcar, mnar
-    from mvcore.data.schema import ModalitySpec, Schema
-    from mvcore.data.sources import from_anndata, from_mudata, from_torch_dataset
-    from mvcore.evaluation.evaluate import evaluate
-    from mvcore.files import load, save
-    from mvcore.imputation import embed, impute
-    from mvcore.models.multimodal import MultimodalVAE
-    from mvcore.plugins.local import local
-    from mvcore.training.fit import Run, fit
-
-_HOME = {
-    "Batch": "data.batch",
-    "ModalitySpec": "data.schema",
-    "MultimodalDataset": "data.dataset",
-    "MultimodalVAE": "models.multimodal",
-    "Run": "training.fit",
-    "Schema": "data.schema",
-    "create": "api",
-    "dataset": "api",
-    "embed": "imputation",
-    "evaluate": "evaluation.evaluate",
-    "fit": "training.fit",
-    "from_anndata": "data.sources",
-    "from_frames": "data.frames",
-    "from_mudata": "data.sources",
-    "from_torch_dataset": "data.sources",
-    "impute": "imputation",
-    "load": "files",
-    "local": "plugins.local",
-    "mar": "data.missing",
-    "mcar": "data.missing",
-    "mnar": "data.missing",
-    "save": "files",
-}
-
-__all__ = [
-    "Batch",
-    "ModalitySpec",
-    "MultimodalDataset",
-    "MultimodalVAE",
-    "Run",
-    "Schema",
-    "create",
-    "dataset",
-    "embed",
-    "evaluate",
-    "fit",
-    "from_anndata",
-    "from_frames",
-    "from_mudata",
-    "from_torch_dataset",
-    "impute",
-    "load",
-    "local",
-    "mar",
-    "mcar",
-    "mnar",
-    "save",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'mvcore' has no attribute {name!r}")
-    return getattr(import_module(f"mvcore.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    from mvcore.build import create as create, dataset as dataset
+    from mvcore.data.batch import Batch as Batch
+    from mvcore.data.dataset import MultimodalDataset as MultimodalDataset
+    from mvcore.data.frames import from_frames as from_frames
+    from mvcore.data.missing import mar as mar, mcar as mcar, mnar as mnar
+    from mvcore.data.schema import CovariateSpec as CovariateSpec, ModalitySpec as ModalitySpec, Schema as Schema
+    from mvcore.data.sources import (
+        from_anndata as from_anndata,
+        from_mudata as from_mudata,
+        from_torch_dataset as from_torch_dataset,
+    )
+    from mvcore.errors import (
+        AmbiguousComponentError as AmbiguousComponentError,
+        BrokenPluginError as BrokenPluginError,
+        CheckpointError as CheckpointError,
+        ConfigError as ConfigError,
+        DataError as DataError,
+        MissingExtraError as MissingExtraError,
+        MissingPluginError as MissingPluginError,
+        ModelFileError as ModelFileError,
+        MvcoreError as MvcoreError,
+        NotApplicableError as NotApplicableError,
+        NotFittedError as NotFittedError,
+        NotPackagedError as NotPackagedError,
+        TrainingError as TrainingError,
+        UnknownComponentError as UnknownComponentError,
+    )
+    from mvcore.evaluation.evaluate import evaluate as evaluate
+    from mvcore.evaluation.report import Report as Report
+    from mvcore.inference.imputation import Imputed as Imputed, embed as embed, impute as impute
+    from mvcore.models.base import Model as Model
+    from mvcore.models.multimodal import MultimodalVAE as MultimodalVAE
+    from mvcore.options import TrainingConfig as TrainingConfig
+    from mvcore.plugins.local import local as local
+    from mvcore.storage.models import load as load, save as save
+    from mvcore.training.fit import Run as Run, fit as fit
+    from mvcore.training.hooks import hookimpl as hookimpl
+else:
+    __all__, __getattr__, __dir__ = face(
+        __name__,
+        {
+            "build": ("create", "dataset"),
+            "data.batch": ("Batch",),
+            "data.dataset": ("MultimodalDataset",),
+            "data.frames": ("from_frames",),
+            "data.missing": ("mar", "mcar", "mnar"),
+            "data.schema": ("CovariateSpec", "ModalitySpec", "Schema"),
+            "data.sources": ("from_anndata", "from_mudata", "from_torch_dataset"),
+            "errors": (
+                "AmbiguousComponentError",
+                "BrokenPluginError",
+                "CheckpointError",
+                "ConfigError",
+                "DataError",
+                "MissingExtraError",
+                "MissingPluginError",
+                "ModelFileError",
+                "MvcoreError",
+                "NotApplicableError",
+                "NotFittedError",
+                "NotPackagedError",
+                "TrainingError",
+                "UnknownComponentError",
+            ),
+            "evaluation.evaluate": ("evaluate",),
+            "evaluation.report": ("Report",),
+            "inference.imputation": ("Imputed", "embed", "impute"),
+            "models.base": ("Model",),
+            "models.multimodal": ("MultimodalVAE",),
+            "options": ("TrainingConfig",),
+            "plugins.local": ("local",),
+            "storage.models": ("load", "save"),
+            "training.fit": ("Run", "fit"),
+            "training.hooks": ("hookimpl",),
+        },
+    )

@@ -10,6 +10,24 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+__all__ = [
+    "AmbiguousComponentError",
+    "BrokenPluginError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "MissingExtraError",
+    "MissingPluginError",
+    "ModelFileError",
+    "MvcoreError",
+    "NotApplicableError",
+    "NotFittedError",
+    "NotPackagedError",
+    "TrainingError",
+    "UnknownComponentError",
+    "nearest",
+]
+
 
 class MvcoreError(Exception):
     """Base of every error that mvcore raises on purpose."""

@@ -8,6 +8,13 @@ from attrs import field, frozen, validators
 
 from mvcore.validators import not_negative, positive
 
+__all__ = [
+    "Precision",
+    "Schedule",
+    "Tracker",
+    "TrainingConfig",
+]
+
 Precision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine", "one_cycle", "plateau"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]

@@ -6,6 +6,14 @@ from typing import Any
 
 from attrs import Attribute
 
+__all__ = [
+    "all_positive",
+    "not_negative",
+    "positive",
+    "share",
+    "widths",
+]
+
 
 def positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
     """Refuses a value that is not above 0; None is left alone."""

@@ -10,8 +10,8 @@ import torch
 
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.nn.mlp import MLPEncoder
-from mvcore.posteriors.base import PriorExpert, Subsets
 from mvcore.posteriors.product import ProductOfExperts
+from mvcore.posteriors.specs import PriorExpert, Subsets
 from mvcore.testing.linear import LinearGaussian
 
 Compose = Callable[..., MultimodalVAE]

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import mvcore
-from mvcore.components import DReGConfig, IWAEConfig, LaplaceConfig, MLPEncoderConfig
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import ConfigError, DataError, UnknownComponentError
+from mvcore.likelihoods.specs import LaplaceConfig
+from mvcore.losses.specs import DReGConfig, IWAEConfig
+from mvcore.nn.specs import MLPEncoderConfig
 
 SCHEMA = Schema.from_shapes({"image": (1, 8, 8), "labs": (5,)})
 

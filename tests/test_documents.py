@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from mvcore.cli import main
-from mvcore.plugins import Registry
-from mvcore.testing.examples import run_examples
+from mvcore.plugins.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_the_readme_run(
+    run_examples: Callable[[Path], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names = run_examples(ROOT / "README.md")
     assert names["filled"].shape == (400, 240)
@@ -30,7 +33,7 @@ def test_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert names["points"].shape == (5, 64)
 
 
-def test_examples_of_the_page_on_training_run() -> None:
+def test_examples_of_the_page_on_training_run(run_examples: Callable[[Path], dict[str, Any]]) -> None:
     names = run_examples(ROOT / "docs/training.md")
     assert [row["epoch"] for row in names["run"].history] == [0, 1]
     assert names["again"].history == names["run"].history

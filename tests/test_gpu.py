@@ -15,9 +15,9 @@ import mvcore
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import TrainingError
 from mvcore.models.base import Model
-from mvcore.plugins.hooks import hookimpl
 from mvcore.testing.interruption import Stop, StopAfter
 from mvcore.testing.noise import fixed_noise
+from mvcore.training.hooks import hookimpl
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,7 +15,7 @@ import attrs
 import click
 
 from mvcore.cli import table
-from mvcore.converter import default_of
+from mvcore.config.converter import default_of
 from mvcore.errors import UnknownComponentError
 from mvcore.options import TrainingConfig
 from mvcore.plugins.registry import Entry, Registry

@@ -24,7 +24,7 @@ def command(model: Path, data: Path, out: Path, interval: float | None, draws: i
     """
     import mvcore
     from mvcore import runs
-    from mvcore.writing import whole_folder
+    from mvcore.storage.writing import whole_folder
 
     loaded = mvcore.load(runs.model_folder(model))
     rows = mvcore.from_frames(runs.read_tables(data), schema=loaded.schema)

@@ -26,7 +26,7 @@ def command(model: Path, n: int, out: Path, seed: int) -> None:
     import mvcore
     from mvcore import runs
     from mvcore.data.frames import to_frame
-    from mvcore.writing import whole_folder
+    from mvcore.storage.writing import whole_folder
 
     loaded = mvcore.load(runs.model_folder(model))
     drawn = loaded.generate(n, generator=torch.Generator().manual_seed(seed))

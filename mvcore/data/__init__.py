@@ -1,1 +1,33 @@
 """Data: batches of observed rows, data sets, schemas, transforms and missingness."""
+
+from typing import TYPE_CHECKING
+
+from mvcore.faces import face
+
+if TYPE_CHECKING:
+    from mvcore.data.batch import Batch as Batch
+    from mvcore.data.dataset import MultimodalDataset as MultimodalDataset
+    from mvcore.data.frames import from_frames as from_frames, to_frame as to_frame
+    from mvcore.data.missing import kept_at_random as kept_at_random, mar as mar, mcar as mcar, mnar as mnar
+    from mvcore.data.rows import Streamable as Streamable
+    from mvcore.data.schema import CovariateSpec as CovariateSpec, ModalitySpec as ModalitySpec, Schema as Schema
+    from mvcore.data.sources import (
+        from_anndata as from_anndata,
+        from_mudata as from_mudata,
+        from_torch_dataset as from_torch_dataset,
+    )
+    from mvcore.data.transforms import Affine as Affine, InputTransform as InputTransform
+else:
+    __all__, __getattr__, __dir__ = face(
+        __name__,
+        {
+            "batch": ("Batch",),
+            "dataset": ("MultimodalDataset",),
+            "frames": ("from_frames", "to_frame"),
+            "missing": ("kept_at_random", "mar", "mcar", "mnar"),
+            "rows": ("Streamable",),
+            "schema": ("CovariateSpec", "ModalitySpec", "Schema"),
+            "sources": ("from_anndata", "from_mudata", "from_torch_dataset"),
+            "transforms": ("Affine", "InputTransform"),
+        },
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Self, final
 
 import torch
 from torch import Tensor
+
+from mvcore.distributions.names import Family
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -192,3 +194,7 @@ class DiagonalLaplace(Diagonal):
         shift = (self.loc - prior.loc).abs()
         tail = self.scale / prior.scale * torch.exp(-shift / self.scale)
         return (prior.log_scale - self.log_scale + shift / prior.scale + tail - 1).sum(-1)
+
+
+#: The families by the names that configs use.
+FAMILIES: Mapping[Family, type[Diagonal]] = {"normal": DiagonalNormal, "laplace": DiagonalLaplace}

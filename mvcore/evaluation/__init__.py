@@ -1,1 +1,30 @@
-"""What a trained model is worth."""
+"""What a trained model is worth: one encoding for all metrics, the report, shared figures."""
+
+from typing import TYPE_CHECKING
+
+from mvcore.faces import face
+
+if TYPE_CHECKING:
+    from mvcore.evaluation.evaluation import (
+        Evaluation as Evaluation,
+        has_all as has_all,
+        has_and_another as has_and_another,
+        sizes as sizes,
+    )
+    from mvcore.evaluation.figures import (
+        axes_of as axes_of,
+        embedding as embedding,
+        history as history,
+        image_rows as image_rows,
+        patterns as patterns,
+    )
+    from mvcore.evaluation.report import Report as Report, markdown as markdown
+else:
+    __all__, __getattr__, __dir__ = face(
+        __name__,
+        {
+            "evaluation": ("Evaluation", "has_all", "has_and_another", "sizes"),
+            "figures": ("axes_of", "embedding", "history", "image_rows", "patterns"),
+            "report": ("Report", "markdown"),
+        },
+    )

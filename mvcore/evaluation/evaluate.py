@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mvcore
-from mvcore.config import structure
+from mvcore.config.plain import structure
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
@@ -14,7 +14,9 @@ from mvcore.evaluation.report import Report
 from mvcore.models.base import Model
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import MetricConfig
-from mvcore.protocols import Metric
+
+if TYPE_CHECKING:
+    from mvcore.metrics.base import Metric
 
 
 def evaluate(

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.distributions.observations import Observation
 from mvcore.errors import DataError, NotApplicableError
+from mvcore.inference.encodings import Encodings
+from mvcore.inference.estimators import BLOCK
+from mvcore.inference.isolation import isolated
+from mvcore.likelihoods.observations import Observation
 from mvcore.models.base import Model
-from mvcore.models.encodings import Encodings
-from mvcore.models.estimators import BLOCK
-from mvcore.models.isolation import isolated
 
 T = TypeVar("T")
 Part = Literal["test", "train"]

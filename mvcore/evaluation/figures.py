@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.evaluation.imputation import Imputation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from mvcore.metrics.imputation import Imputation
 
 
 def patterns(data: MultimodalDataset, *, most: int = 15) -> Figure:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import frozen
 
-from mvcore.writing import whole_folder, write_whole
+from mvcore.storage.writing import whole_folder, write_whole
 
 if TYPE_CHECKING:
-    from mvcore.evaluation.imputation import Imputation
+    from mvcore.metrics.imputation import Imputation
 
 
 @final

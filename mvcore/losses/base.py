@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import final
+from typing import TYPE_CHECKING, Protocol, final
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from mvcore.losses.passes import Pass
 
 
 @final
@@ -24,6 +27,14 @@ class LossOutput:
         means = {name: values.sum() / max(1, len(values)) for name, values in rows.items()}
         first, *others = means.values()
         return cls(sum(others, start=first), {name: mean.detach() for name, mean in means.items()})
+
+
+class Loss(Protocol):
+    """A training objective of a ``MultimodalVAE``; a module, for it may own parameters."""
+
+    def __call__(self, p: Pass) -> LossOutput:
+        """The mean over all rows of the batch, in nats."""
+        ...
 
 
 def warmed(beta: float, epochs: float, epoch: float) -> float:

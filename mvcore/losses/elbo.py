@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, final
 
 from torch import Tensor, nn
 
+from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.losses.base import LossOutput, warmed
+from mvcore.losses.specs import ELBOConfig
 
 if TYPE_CHECKING:
-    from mvcore.models.passes import Pass
+    from mvcore.losses.passes import Pass
 
 
 @final
@@ -60,3 +63,13 @@ class ELBO(nn.Module):
         if self.kl == "convex":
             return q.kl(prior)
         return latents.mean(q.log_prob(latents) - prior.log_prob(latents))
+
+
+def build(
+    config: ELBOConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
+) -> ELBO:
+    """The evidence lower bound."""
+    return ELBO(
+        beta=config.beta, warmup=config.warmup, beta_shared=config.beta_shared, beta_private=config.beta_private,
+        kl=config.kl, samples=config.samples, stratified=config.stratified,
+    )  # fmt: skip

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, final
 
 from torch import Tensor, nn
 
+from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.losses.base import LossOutput, warmed
+from mvcore.losses.specs import DReGConfig, IWAEConfig
 
 if TYPE_CHECKING:
-    from mvcore.models.multimodal import JointDistribution
-    from mvcore.models.passes import Pass
+    from mvcore.distributions.joint import JointDistribution
+    from mvcore.losses.passes import Pass
 
 Bound = Literal["looser", "tight"]
 
@@ -116,3 +118,17 @@ class DReG(_ImportanceWeighted):
         log_weights = self.log_weights(p, latents, p.posterior.detach())
         values = doubly_reparametrised(log_weights, latents, self.bound, latents.values.values())
         return LossOutput.from_rows({"bound": -values})
+
+
+def build_iwae(
+    config: IWAEConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
+) -> IWAE:
+    """The importance-weighted bound."""
+    return IWAE(samples=config.samples, beta=config.beta, warmup=config.warmup, bound=config.bound)
+
+
+def build_dreg(
+    config: DReGConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
+) -> DReG:
+    """The importance-weighted bound, doubly reparametrised."""
+    return DReG(samples=config.samples, beta=config.beta, warmup=config.warmup, bound=config.bound)

@@ -12,19 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.data.batch import Batch
+from mvcore.data.rows import Streamable
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.latents import Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder
-from mvcore.distributions.observations import Observation
+from mvcore.distributions.protocols import LatentDistribution
 from mvcore.errors import DataError
+from mvcore.inference import estimators
+from mvcore.inference.encodings import Encodings
+from mvcore.inference.isolation import isolated
+from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.likelihoods.observations import Observation
 from mvcore.losses.base import LossOutput
-from mvcore.models import estimators
-from mvcore.models.context import Covariates, check_takes_context, context_rows
-from mvcore.models.encodings import Encodings
-from mvcore.models.isolation import isolated
+from mvcore.models.context import Covariates, check_arguments, context_rows
 from mvcore.plugins.spec import ModelConfig
-from mvcore.protocols import LatentDistribution, Sampler, Streamable
+from mvcore.samplers.base import Sampler
 
 
 @final
@@ -75,9 +77,9 @@ class Model(nn.Module, ABC):
         self.encoders = nn.ModuleDict({m: encoders[m] for m in schema.names})
         self.decoders = nn.ModuleDict({m: decoders[m] for m in schema.names})
         self.covariates = Covariates(schema.context)
-        for m in schema.names if schema.context else ():
-            check_takes_context(f"The encoder of {m!r}", encoders[m], 3, schema.context)
-            check_takes_context(f"The decoder of {m!r}", decoders[m].network, 2, schema.context)
+        for m in schema.names:
+            check_arguments(f"The encoder of {m!r}", encoders[m], ("x", "mask", "context"))
+            check_arguments(f"The decoder network of {m!r}", decoders[m].network, ("z", "context"))
 
     @abstractmethod
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
@@ -135,10 +137,8 @@ class Model(nn.Module, ABC):
 
     def _encode_one(self, name: str, batch: Batch) -> Any:
         x, known = batch.x[name], batch.cells.get(name)
-        encoder, inputs = self.encoders[name], self.inputs[name]
-        if self.schema.context:
-            return encoder(inputs(x, known), known, self.context_of(batch, batch.match(name, None)[0]))
-        return encoder(inputs(x)) if known is None else encoder(inputs(x, known), known)
+        context = self.context_of(batch, batch.match(name, None)[0]) if self.schema.context else None
+        return self.encoders[name](self.inputs[name](x, known), known, context)
 
     @final
     def context_of(self, batch: Batch, rows: Tensor | None = None) -> Tensor | None:

@@ -94,13 +94,12 @@ def context_rows(context: Mapping[str, Any] | None, n: int, device: torch.device
     return Batch({}, rows.observed, context=spread, device=device)
 
 
-def check_takes_context(what: str, network: nn.Module, arguments: int, specs: Sequence[CovariateSpec]) -> None:
-    """Raises a DataError if a network can't be called with this many arguments, the last being the covariates."""
+def check_arguments(what: str, network: nn.Module, names: Sequence[str]) -> None:
+    """Raises a DataError if a network can't be called with the arguments that its kind is always called with."""
     try:
-        inspect.signature(network.forward).bind(*[None] * arguments)
+        inspect.signature(network.forward).bind(*names)
     except TypeError:
-        names = ", ".join(spec.name for spec in specs)
         raise DataError(
-            f"{what}, {type(network).__name__}, takes no covariates, but the schema has {names}; give its forward an "
-            f"argument context of shape (n, C) in place {arguments}, or leave the covariates out of the schema."
+            f"{what}, {type(network).__name__}, can't be called with ({', '.join(names)}); give its forward these "
+            "arguments. mask and context are None where all cells are known and where the schema has no covariates."
         ) from None

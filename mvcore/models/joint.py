@@ -13,8 +13,8 @@ from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.diagonal import DiagonalNormal
-from mvcore.distributions.likelihoods import LikelihoodDecoder
 from mvcore.errors import DataError
+from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.models.base import Model
 from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.spec import ModelConfig
@@ -89,5 +89,5 @@ class JointModel(Model, ABC):
         whole = batch if batch.complete else batch.select(batch.observed.all(1))
         x = {m: self.inputs[m](whole.x[m], *([whole.cells[m]] if m in whole.cells else [])) for m in whole.names}
         context = self.context_of(whole)
-        density: DiagonalNormal = self.joint_encoder(x, whole.cells, *([] if context is None else [context]))
+        density: DiagonalNormal = self.joint_encoder(x, whole.cells, context)
         return density

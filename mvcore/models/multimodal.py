@@ -4,95 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
+from mvcore.build import build_parts
 from mvcore.data.batch import Batch
 from mvcore.data.missing import kept_at_random
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.diagonal import Diagonal
-from mvcore.distributions.latents import How, Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder
-from mvcore.distributions.mixture import Mixture
-from mvcore.distributions.observations import Observation
+from mvcore.distributions.joint import JointDistribution
 from mvcore.errors import DataError
+from mvcore.inference.encodings import Encodings
+from mvcore.inference.isolation import isolated
+from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.likelihoods.observations import Observation
 from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
+from mvcore.losses.passes import Pass
 from mvcore.models.base import Model
-from mvcore.models.encodings import Encodings
-from mvcore.models.isolation import isolated
-from mvcore.models.passes import Pass
-from mvcore.models.priors import Prior, StandardPrior
+from mvcore.models.specs import ComposedConfig
+from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ModelConfig
 from mvcore.posteriors.base import JointPosterior
 from mvcore.posteriors.product import ProductOfExperts
-
-
-@final
-@dataclass(frozen=True)
-class JointDistribution:
-    """A density over the shared latent and, independent of it, the private ones of the modalities.
-
-    Args:
-        shared: The density of the shared latent.
-        private: That of each private one, ``(B, D_m)`` or ``(1, D_m)``; the prior's in rows without the modality.
-        batch: The rows; a private latent of an absent modality is drawn, but has no part in ``log_prob``.
-    """
-
-    shared: Mixture
-    private: Mapping[str, Diagonal]
-    batch: Batch | None = None
-
-    def draw(self, K: int = 1, how: How = "random") -> Latents:
-        """Draws ``shared`` and ``private/<modality>``."""
-        latents = self.shared.draw(K, how)
-        K = latents.K
-        drawn = {}
-        for name, density in self.private.items():
-            rows = density.expand(latents.size)
-            pairs = rows if latents.rows is None else rows.take(latents.row_index(density.loc.device))
-            drawn[f"private/{name}"] = pairs.rsample(K)
-        return latents.with_values(drawn)
-
-    def log_prob(self, latents: Latents) -> Tensor:
-        """Log-density in nats ``(K, N)``, without the private latents of absent modalities."""
-        total = self.shared.log_prob(latents)
-        for name in self.private:
-            total = total + self.private_log_prob(name, latents)
-        return total
-
-    def private_log_prob(self, name: str, latents: Latents) -> Tensor:
-        """Log-density ``(K, N)`` of one private latent; 0 in rows without the modality."""
-        density, z = self.private[name], latents[f"private/{name}"]
-        if latents.rows is not None and len(density.loc) > 1:
-            density = density.take(latents.row_index(z.device))
-        if self.batch is None:
-            return density.log_prob(z)
-        have = latents.per_row(self._have(name).to(z.device, non_blocking=True))
-        return density.log_prob(z).where(have, 0)
-
-    def private_kl(self, prior: JointDistribution) -> dict[str, Tensor]:
-        """KL of each private density from the prior's ``(B,)``, 0 in rows without the modality."""
-        pairs = {m: q.kl(prior.private[m]) for m, q in self.private.items()}
-        return {m: kl.where(self._have(m).to(kl.device, non_blocking=True), 0) for m, kl in pairs.items()}
-
-    def detach(self) -> JointDistribution:
-        """The same density, its parameters cut from the graph."""
-        return JointDistribution(self.shared.detach(), {m: q.detach() for m, q in self.private.items()}, self.batch)
-
-    def point(self) -> Latents:
-        """The means."""
-        shared = self.shared.mean()[None]
-        private = {f"private/{m}": q.loc.expand(shared.shape[1], -1)[None] for m, q in self.private.items()}
-        return Latents({"shared": shared, **private}, shared.shape[1])
-
-    def _have(self, name: str) -> Tensor:
-        assert self.batch is not None
-        return self.batch.column(name)
+from mvcore.priors.base import Prior
+from mvcore.priors.standard import StandardPrior
 
 
 @final
@@ -203,13 +142,13 @@ class MultimodalVAE(Model):
             for m in self.schema:
                 d, D_m = self.latent_dim, self.private_dims.get(m.name, 0)
                 like = next(self.parameters(), torch.zeros(()))
-                told = [like.new_zeros(0, self.schema.context_dim)] if self.schema.context else []
-                encoded = self.encoders[m.name](like.new_zeros(0, *m.input_shape), *([None, *told] if told else []))
+                context = like.new_zeros(0, self.schema.context_dim) if self.schema.context else None
+                encoded = self.encoders[m.name](like.new_zeros(0, *m.input_shape), None, context)
                 _expect(f"The encoder of {m.name!r}", "loc", encoded.loc, (0, d))
                 if D_m:
                     _expect(f"The encoder of {m.name!r}", "private_loc", encoded.private_loc, (0, D_m))
                 decoder = self.decoders[m.name]
-                outputs = decoder.network(like.new_zeros(0, d + D_m), *told)  # type: ignore[operator]
+                outputs = decoder.network(like.new_zeros(0, d + D_m), context)  # type: ignore[operator]
                 expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
                 _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
 
@@ -226,3 +165,26 @@ def _expect(who: str, what: str, value: Tensor | None, shape: tuple[object, ...]
     got = None if value is None else tuple(value.shape)
     if got != shape:
         raise DataError(f"{who} must give {what} of shape {('n', *shape[1:])}; called with n = 0 rows it gave {got}.")
+
+
+def build_multimodal(config: ComposedConfig, schema: Schema) -> MultimodalVAE:
+    """The composed model; aggregated plugins build with it too."""
+    private_dims, registry = config.private_dims(schema), Registry.installed()
+    parts = build_parts(config, schema, private_dims=private_dims)
+    sizes: dict[str, Any] = {
+        "modalities": schema.modalities, "latent_dim": config.latent_dim, "private_dims": private_dims
+    }  # fmt: skip
+    return MultimodalVAE(
+        schema,
+        latent_dim=config.latent_dim,
+        encoders=parts.encoders,
+        decoders=parts.decoders,
+        inputs=parts.inputs,
+        weights=parts.weights,
+        private_dims=private_dims,
+        posterior=registry.build(config.posterior, **sizes),
+        prior=registry.build(config.prior, **sizes),
+        loss=registry.build(config.loss, **sizes),
+        modality_dropout=config.modality_dropout,
+        config=config,
+    )

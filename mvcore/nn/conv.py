@@ -7,9 +7,11 @@ from typing import final
 
 from torch import Tensor, nn
 
+from mvcore.data.schema import ModalitySpec
+from mvcore.distributions.encoded import Encoded
 from mvcore.errors import ConfigError
 from mvcore.nn.mlp import LatentHead, joined
-from mvcore.posteriors.base import Encoded
+from mvcore.nn.specs import ConvDecoderConfig, ConvEncoderConfig
 
 
 def pyramid(height: int, width: int, channels: Sequence[int]) -> list[tuple[int, int]]:
@@ -108,3 +110,30 @@ class _Crop(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x[..., : self.size[0], : self.size[1]]
+
+
+def build_encoder(
+    config: ConvEncoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    context_dim: int,
+) -> ConvEncoder:
+    """A convolutional encoder."""
+    shape = image_shape(modality.name, modality.input_shape)
+    return ConvEncoder(shape, latent_dim, private_dim, channels=config.channels, context_dim=context_dim)
+
+
+def build_decoder(
+    config: ConvDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int,
+) -> ConvDecoder:
+    """A convolutional decoder."""
+    shape = image_shape(modality.name, modality.shape)
+    return ConvDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.distributions.diagonal import DiagonalNormal, full
+from mvcore.distributions.encoded import Encoded
 from mvcore.nn.mlp import MLPEncoder
-from mvcore.posteriors.base import Encoded
 
 
 @final
@@ -57,9 +57,5 @@ class JointEncoder(nn.Module):
     def _features(self, name: str, x: Tensor, known: Tensor | None, context: Tensor | None) -> Tensor:
         if name not in self.networks:
             return x.flatten(1)
-        network = self.networks[name]
-        if context is not None:
-            encoded: Encoded = network(x, known, context)
-        else:
-            encoded = network(x) if known is None else network(x, known)
+        encoded: Encoded = self.networks[name](x, known, context)
         return torch.cat([encoded.loc, encoded.log_scale], 1)

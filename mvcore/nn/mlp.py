@@ -9,8 +9,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from mvcore.data.schema import ModalitySpec
+from mvcore.distributions.encoded import Encoded
 from mvcore.errors import DataError
-from mvcore.posteriors.base import Encoded
+from mvcore.nn.specs import MLPDecoderConfig, MLPEncoderConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -129,3 +131,34 @@ class MLPDecoder(nn.Module):
         """Decodes ``z (n, D)``."""
         outputs: Tensor = self.body(joined(z, context, self.context_dim)).unflatten(1, self.shape)
         return outputs
+
+
+def build_encoder(
+    config: MLPEncoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    context_dim: int,
+) -> MLPEncoder:
+    """A fully connected encoder."""
+    return MLPEncoder(
+        modality.input_shape, latent_dim, private_dim, hidden=config.hidden, activation=config.activation,
+        layer_norm=config.layer_norm, dropout=config.dropout, context_dim=context_dim,
+    )  # fmt: skip
+
+
+def build_decoder(
+    config: MLPDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int,
+) -> MLPDecoder:
+    """A fully connected decoder."""
+    return MLPDecoder(
+        latent_dim + private_dim, modality.shape, n_outputs, hidden=config.hidden, activation=config.activation,
+        layer_norm=config.layer_norm, dropout=config.dropout, context_dim=context_dim,
+    )  # fmt: skip

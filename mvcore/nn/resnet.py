@@ -15,9 +15,11 @@ from typing import final
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvcore.nn.conv import pyramid
+from mvcore.data.schema import ModalitySpec
+from mvcore.distributions.encoded import Encoded
+from mvcore.nn.conv import image_shape, pyramid
 from mvcore.nn.mlp import LatentHead, joined
-from mvcore.posteriors.base import Encoded
+from mvcore.nn.specs import ResNetDecoderConfig, ResNetEncoderConfig
 
 # the reference's slope of the leaky ReLUs and share of a block's branch
 _SLOPE = 0.2
@@ -116,3 +118,25 @@ class ResidualBlock(nn.Module):
         branch = self.second(F.leaky_relu(self.first(F.leaky_relu(x, _SLOPE)), _SLOPE))
         out: Tensor = self.shortcut(x) + _SHARE * branch
         return out
+
+
+def build_encoder(
+    config: ResNetEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int
+) -> ResNetEncoder:
+    """A residual encoder."""
+    shape = image_shape(modality.name, modality.input_shape)
+    return ResNetEncoder(shape, latent_dim, private_dim, channels=config.channels, context_dim=context_dim)
+
+
+def build_decoder(
+    config: ResNetDecoderConfig,
+    *,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    n_outputs: int,
+    context_dim: int,
+) -> ResNetDecoder:
+    """A residual decoder."""
+    shape = image_shape(modality.name, modality.shape)
+    return ResNetDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim)

@@ -1,44 +1,51 @@
-"""Plugins: what one declares (``spec``), how it is found (``registry``), what a saved model needs (``requires``)."""
+"""Plugins: what one declares, how it is found, what a saved model needs."""
 
-from mvcore.plugins.registry import Entry, Registry
-from mvcore.plugins.requires import check, components, requirements
-from mvcore.plugins.spec import (
-    API,
-    KINDS,
-    ComponentConfig,
-    ComponentSpec,
-    DatasetConfig,
-    DecoderConfig,
-    EncoderConfig,
-    LikelihoodConfig,
-    LossConfig,
-    MetricConfig,
-    ModelConfig,
-    ModelFacts,
-    PosteriorConfig,
-    PriorConfig,
-    SamplerConfig,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "API",
-    "KINDS",
-    "ComponentConfig",
-    "ComponentSpec",
-    "DatasetConfig",
-    "DecoderConfig",
-    "EncoderConfig",
-    "Entry",
-    "LikelihoodConfig",
-    "LossConfig",
-    "MetricConfig",
-    "ModelConfig",
-    "ModelFacts",
-    "PosteriorConfig",
-    "PriorConfig",
-    "Registry",
-    "SamplerConfig",
-    "check",
-    "components",
-    "requirements",
-]
+from mvcore.faces import face
+
+if TYPE_CHECKING:
+    from mvcore.plugins.registry import Entry as Entry, Registry as Registry
+    from mvcore.plugins.requires import check as check, components as components, requirements as requirements
+    from mvcore.plugins.spec import (
+        API as API,
+        KINDS as KINDS,
+        ComponentConfig as ComponentConfig,
+        ComponentSpec as ComponentSpec,
+        DatasetConfig as DatasetConfig,
+        DecoderConfig as DecoderConfig,
+        EncoderConfig as EncoderConfig,
+        LikelihoodConfig as LikelihoodConfig,
+        LossConfig as LossConfig,
+        MetricConfig as MetricConfig,
+        ModelConfig as ModelConfig,
+        ModelFacts as ModelFacts,
+        PosteriorConfig as PosteriorConfig,
+        PriorConfig as PriorConfig,
+        SamplerConfig as SamplerConfig,
+    )
+else:
+    __all__, __getattr__, __dir__ = face(
+        __name__,
+        {
+            "registry": ("Entry", "Registry"),
+            "requires": ("check", "components", "requirements"),
+            "spec": (
+                "API",
+                "ComponentConfig",
+                "ComponentSpec",
+                "DatasetConfig",
+                "DecoderConfig",
+                "EncoderConfig",
+                "KINDS",
+                "LikelihoodConfig",
+                "LossConfig",
+                "MetricConfig",
+                "ModelConfig",
+                "ModelFacts",
+                "PosteriorConfig",
+                "PriorConfig",
+                "SamplerConfig",
+            ),
+        },
+    )

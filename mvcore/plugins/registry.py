@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from importlib import metadata
+from inspect import signature
 from typing import Any, final, get_type_hints
 
 import attrs
@@ -63,12 +66,9 @@ class Registry:
     @classmethod
     def installed(cls) -> Registry:
         """The components of all distributions on ``sys.path``, by their metadata alone, and of ``mvcore.local``."""
-        # One name may be on the path twice; metadata.distribution() is the first of them, the one that imports.
-        names = {name for dist in metadata.distributions() if (name := _name_if_plugin(dist))}
         from mvcore.plugins import local  # which needs Entry
 
-        installed = (entry for name in names for entry in _entries_of(name, metadata.distribution(name)))
-        return cls((*installed, *local.entries()))
+        return cls((*_scanned(tuple((path, _changed(path)) for path in sys.path)), *local.entries()))
 
     def entries(self, kind: str | None = None) -> list[Entry]:
         """The components of one kind, or of all kinds, sorted."""
@@ -139,6 +139,24 @@ class Registry:
             raise AmbiguousComponentError(kind, config.__qualname__, [entry.id for entry in found])
         return found[0]
 
+    def build(self, config: ComponentConfig, *arguments: Any, **sizes: Any) -> Any:
+        """Builds the component of a config (level 2), with the arguments that its kind's builders take.
+
+        Raises:
+            NotPackagedError: As ``entry_of``.
+            BrokenPluginError: If the builder takes other arguments.
+            ConfigError: If the component refuses its config or its sizes.
+        """
+        entry = self.entry_of(type(config))
+        spec = self.load(entry)
+        builder = spec.builder()
+        try:
+            signature(builder).bind(config, *arguments, **sizes)
+        except TypeError as fault:
+            told = ", ".join(["config", *["schema"] * len(arguments), *sizes])
+            raise _broken(entry, f"its builder {spec.build!r} can't be called with ({told}): {fault}") from fault
+        return builder(config, *arguments, **sizes)
+
     def broken(self) -> list[BrokenPluginError]:
         """The faults of the installed components; imports every spec and, after all specs, every builder.
 
@@ -166,6 +184,25 @@ class Registry:
         if without_torch and "torch" in sys.modules:
             return _broken(entry, "its spec imports torch, which only the module of its builder may do")
         return spec
+
+
+@lru_cache(maxsize=8)
+def _scanned(path: tuple[tuple[str, int], ...]) -> tuple[Entry, ...]:
+    """The entries of all distributions on a path, whose folders were last changed at these times.
+
+    Reading the metadata of every distribution takes some 30 ms, and a model's config asks for dozens of components.
+    """
+    # One name may be on the path twice; metadata.distribution() is the first of them, the one that imports.
+    names = {name for dist in metadata.distributions() if (name := _name_if_plugin(dist))}
+    return tuple(entry for name in names for entry in _entries_of(name, metadata.distribution(name)))
+
+
+def _changed(path: str) -> int:
+    """When names were last added to or removed from a folder, in nanoseconds; 0 where there is none."""
+    try:
+        return os.stat(path or os.curdir).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _points(dist: metadata.Distribution) -> Iterator[tuple[str, metadata.EntryPoint]]:
@@ -197,6 +234,7 @@ def _broken(entry: Entry, why: str) -> BrokenPluginError:
     return BrokenPluginError(entry.id, entry.version, entry.point.value, why)
 
 
+@lru_cache(maxsize=1024)
 def _fault(kind: str, spec: ComponentSpec) -> str | None:
     # The API first: another one may mean other rules for all the rest.
     if spec.api != API:

@@ -5,38 +5,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from mvcore.data.batch import Batch
-from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal, full
+from mvcore.distributions.diagonal import FAMILIES, Diagonal, full
+from mvcore.distributions.encoded import Encoded
 from mvcore.distributions.mixture import Mixture, share_equally
-
-Family = Literal["normal", "laplace"]
-Subsets = Literal["observed", "each", "all"]
-PriorExpert = Literal["none", "every", "full"]
-ScaleMap = Literal["exp", "softmax"]
-
-FAMILIES: Mapping[str, type[Diagonal]] = {"normal": DiagonalNormal, "laplace": DiagonalLaplace}
-
-
-@final
-@dataclass(frozen=True)
-class Encoded:
-    """What an encoder returns for n observations: raw parameters; the posterior maps them to scales."""
-
-    loc: Tensor
-    """Locations of the shared latents ``(n, D)``."""
-    log_scale: Tensor
-    """Logarithms of their scales ``(n, D)``, before the posterior's map."""
-    private_loc: Tensor | None = None
-    """Locations of the private latents ``(n, D_m)``, for encoders built with ``private_dim``."""
-    private_log_scale: Tensor | None = None
-    """Logarithms of their scales ``(n, D_m)``."""
+from mvcore.distributions.names import Family, ScaleMap
+from mvcore.posteriors.specs import PriorExpert, Subsets
 
 
 class JointPosterior(nn.Module, ABC):

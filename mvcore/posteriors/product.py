@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
 from torch import Tensor
 
+from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.diagonal import Diagonal, DiagonalNormal
+from mvcore.distributions.names import Family, ScaleMap
 from mvcore.errors import ConfigError
-from mvcore.posteriors.base import Family, JointPosterior, PriorExpert, ScaleMap, Subsets
+from mvcore.posteriors.base import JointPosterior
+from mvcore.posteriors.specs import PriorExpert, ProductConfig, Subsets
 
 
 @final
@@ -50,3 +53,13 @@ class ProductOfExperts(JointPosterior):
         total = S @ precision.flatten(1)
         weighted = S @ (precision * experts.loc).flatten(1)
         return DiagonalNormal.natural(total.unflatten(1, shape), weighted.unflatten(1, shape))
+
+
+def build(
+    config: ProductConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
+) -> ProductOfExperts:
+    """A product of experts."""
+    return ProductOfExperts(
+        [m.name for m in modalities], subsets=config.subsets, prior_expert=config.prior_expert, family=config.family,
+        scale=config.scale,
+    )  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from mvcore.data.batch import Batch
 from mvcore.distributions.latents import Latents
 from mvcore.errors import NotFittedError
-from mvcore.models.base import Model
+from mvcore.samplers.specs import PriorSamplerConfig
+
+if TYPE_CHECKING:
+    from mvcore.models.base import Model
 
 
 @final
@@ -27,3 +30,8 @@ class PriorSampler:
         if self._model is None:
             raise NotFittedError("The sampler has no model yet; call sampler.fit(model, data) first.")
         return self._model.prior().draw(n)
+
+
+def build(config: PriorSamplerConfig) -> PriorSampler:
+    """Draws from the model's prior."""
+    return PriorSampler()

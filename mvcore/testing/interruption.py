@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mvcore.plugins.hooks import hookimpl
+from mvcore.training.hooks import hookimpl
 
 
 class Stop(Exception):

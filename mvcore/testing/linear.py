@@ -12,8 +12,9 @@ from torch.distributions import MultivariateNormal
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.distributions.diagonal import DiagonalNormal
-from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
-from mvcore.posteriors.base import Encoded
+from mvcore.distributions.encoded import Encoded
+from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.likelihoods.real import NormalLikelihood
 
 
 @final
@@ -132,7 +133,7 @@ class _ExactEncoder(nn.Module):
         self.W, self.V, self.b = nn.Parameter(W.clone()), nn.Parameter(V.clone()), nn.Parameter(b.clone())
         self.sigma, self.prior = sigma, prior
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Encoded:
         shared = _exact(x - self.b, self.W, self.sigma, self.prior)
         private = _exact(x - self.b, self.V, self.sigma, 1.0)
         return Encoded(shared.loc, shared.log_scale, private.loc, private.log_scale)
@@ -143,7 +144,7 @@ class _ExactDecoder(nn.Module):
         super().__init__()
         self.W, self.b = nn.Parameter(W.clone()), nn.Parameter(b.clone())
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return (z @ self.W.T + self.b).unsqueeze(1)
 
 

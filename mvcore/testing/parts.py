@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mvcore.components import ProductConfig
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import Schema
 from mvcore.errors import ConfigError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.models.base import Model
+from mvcore.posteriors.specs import ProductConfig
 from mvcore.testing import checks
 from mvcore.testing.noise import fixed_noise
-from mvcore.testing.small import small
+from mvcore.testing.small_models import small
 
 if TYPE_CHECKING:
     from mvcore.testing.conformance import Case

@@ -19,7 +19,7 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError
 from mvcore.models.base import Model
 from mvcore.options import TrainingConfig
-from mvcore.writing import whole_file
+from mvcore.storage.writing import whole_file
 
 FILE = "checkpoint.pt"
 FORMAT = 1

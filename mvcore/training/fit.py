@@ -17,8 +17,8 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError, DataError
 from mvcore.models.base import Model
 from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
-from mvcore.plugins.hooks import make_manager, names
 from mvcore.training import checkpoint as checkpoints
+from mvcore.training.hooks import make_manager, names
 from mvcore.training.loop import Loop, lengths
 
 
@@ -89,7 +89,7 @@ def fit(
         checkpoint_steps: Steps between two checkpoints inside an epoch.
         trackers: ``tensorboard``, ``mlflow``, ``wandb``, through accelerate.
         progress: Whether to show a progress bar.
-        callbacks: Objects with functions marked by ``mvcore.plugins.hooks.hookimpl``.
+        callbacks: Objects with functions marked by ``mvcore.training.hooks.hookimpl``.
         hooks: Whether the hooks of installed distributions take part.
         accelerator: Where to train; by default what accelerate finds. It then has the precision and the trackers.
 

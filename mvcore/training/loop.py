@@ -20,9 +20,9 @@ from tqdm.auto import tqdm
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import TrainingError
+from mvcore.inference.isolation import isolated
 from mvcore.losses.base import LossOutput
 from mvcore.models.base import Model, Stage
-from mvcore.models.isolation import isolated
 from mvcore.options import TrainingConfig
 from mvcore.training import checkpoint
 from mvcore.training.sums import Sums

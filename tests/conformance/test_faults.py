@@ -8,11 +8,10 @@ from torch import Tensor
 
 import mvcore
 from mvcore.distributions.diagonal import Diagonal, DiagonalNormal
-from mvcore.distributions.likelihoods import NormalLikelihood
-from mvcore.distributions.observations import NormalObservation
+from mvcore.likelihoods.real import NormalLikelihood, NormalObservation
 from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
-from mvcore.models.passes import Pass
+from mvcore.losses.passes import Pass
 from mvcore.nn.mlp import MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
 from mvcore.testing import conformance, parts

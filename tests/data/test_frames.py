@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 import mvcore
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
-from mvcore.testing.examples import run_examples
 
 NAN = float("nan")
 
@@ -194,7 +194,7 @@ def test_data_whose_columns_stand_in_another_order_is_refused_by_a_model() -> No
             ask(model, other)
 
 
-def test_the_page_on_data_runs() -> None:
+def test_the_page_on_data_runs(run_examples: Callable[[Path], dict[str, Any]]) -> None:
     namespace = run_examples(Path(__file__).parents[2] / "docs" / "data.md")
     out, observed = namespace["out"]["labs"], namespace["labs"]
     filled = out.filled.loc[observed.index]

@@ -12,18 +12,15 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from mvcore.distributions.likelihoods import (
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    LaplaceLikelihood,
-    Likelihood,
+from mvcore.errors import DataError
+from mvcore.likelihoods.base import Likelihood
+from mvcore.likelihoods.counts import (
     NegativeBinomialLikelihood,
-    NormalLikelihood,
     PoissonLikelihood,
-    StudentTLikelihood,
     ZeroInflatedNegativeBinomialLikelihood,
 )
-from mvcore.errors import DataError
+from mvcore.likelihoods.discrete import BernoulliLikelihood, CategoricalLikelihood
+from mvcore.likelihoods.real import LaplaceLikelihood, NormalLikelihood, StudentTLikelihood
 
 LIKELIHOODS: dict[str, Callable[[tuple[int, ...]], Likelihood]] = {
     "normal": lambda s: NormalLikelihood(s, scale=0.7, learn="feature"),

@@ -4,20 +4,20 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import mvcore
-from mvcore.components import metrics as c
-from mvcore.config import structure, unstructure
+from mvcore.config.plain import structure, unstructure
 from mvcore.errors import ConfigError, DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.evaluation.report import Report
+from mvcore.metrics import specs as c
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.testing.checks import all_patterns
-from mvcore.testing.examples import run_examples
 from mvcore.testing.linear import LinearGaussian
 
 SUBSETS = [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
@@ -156,7 +156,9 @@ def test_the_figures_draw_the_values(tmp_path: Path) -> None:
     assert [bar.get_height() for bar in figures["imputation"].axes[0].patches] == [0.6, -0.1]
 
 
-def test_the_examples_of_the_document_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_the_document_run(
+    run_examples: Callable[[Path], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     document = Path(__file__).parents[2] / "docs" / "evaluation.md"
     monkeypatch.chdir(tmp_path)
     values = run_examples(document)["report"].values

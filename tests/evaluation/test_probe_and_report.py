@@ -10,10 +10,10 @@ import mvcore
 from mvcore.data.batch import Batch
 from mvcore.errors import DataError
 from mvcore.evaluation import figures
-from mvcore.evaluation.imputation import Imputation
-from mvcore.evaluation.likelihood import conditional_log_likelihood, log_likelihood
-from mvcore.evaluation.probe import linear_probe
 from mvcore.evaluation.report import imputation_table, markdown
+from mvcore.metrics.imputation import Imputation
+from mvcore.metrics.likelihood import conditional_log_likelihood, log_likelihood
+from mvcore.metrics.probe import linear_probe
 
 
 class Identity:

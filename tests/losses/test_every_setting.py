@@ -10,14 +10,15 @@ from torch import nn
 
 import mvcore
 from mvcore.data.schema import Schema
-from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
+from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.likelihoods.real import NormalLikelihood
 from mvcore.losses.elbo import ELBO
 from mvcore.losses.importance import IWAE, DReG
 from mvcore.models.base import Model
 from mvcore.models.multimodal import MultimodalVAE
-from mvcore.models.priors import StandardPrior
 from mvcore.nn.mlp import MLPDecoder, MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
+from mvcore.priors.standard import StandardPrior
 from mvcore.testing import checks
 from mvcore.testing.linear import LinearGaussian
 

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
+from mvcore.distributions.encoded import Encoded
 from mvcore.distributions.latents import Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
+from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.likelihoods.real import NormalLikelihood
 from mvcore.losses.importance import IWAE, Bound, DReG, bound
+from mvcore.losses.passes import Pass
 from mvcore.models.multimodal import MultimodalVAE
-from mvcore.models.passes import Pass
-from mvcore.posteriors.base import Encoded
+from mvcore.nn.mlp import MLPDecoder
 from mvcore.posteriors.product import ProductOfExperts
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
@@ -162,7 +164,7 @@ class Table(nn.Module):
         self.loc = nn.Parameter(torch.tensor([loc], dtype=torch.float64).repeat(rows, 1))
         self.log_scale = nn.Parameter(torch.tensor([log_scale], dtype=torch.float64).repeat(rows, 1))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Encoded:
         return Encoded(self.loc[: len(x)], self.log_scale[: len(x)])
 
 
@@ -176,8 +178,8 @@ def gradients(loss: nn.Module, experts: dict[str, tuple[float, float]]) -> Tenso
     mixing = torch.tensor([[1.0], [0.5]], dtype=torch.float64)
     decoders = {}
     for m in experts:
-        network = nn.Sequential(nn.Linear(1, 2), nn.Unflatten(1, (1, 2))).double()
-        network[0].weight.data, network[0].bias.data = mixing, torch.zeros(2, dtype=torch.float64)
+        network = MLPDecoder(1, (2,), hidden=()).double()
+        network.body[0].weight.data, network.body[0].bias.data = mixing, torch.zeros(2, dtype=torch.float64)
         decoders[m] = LikelihoodDecoder(network, NormalLikelihood((2,)))
     model = MultimodalVAE(
         schema,

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mvcore.components import ComposedConfig, ELBOConfig, MultimodalVAEConfig, StandardPriorConfig
 from mvcore.data.batch import Batch
 from mvcore.data.missing import kept_at_random
 from mvcore.distributions.diagonal import DiagonalNormal
 from mvcore.losses.elbo import ELBO
 from mvcore.losses.importance import IWAE, DReG
+from mvcore.losses.specs import ELBOConfig
 from mvcore.models.multimodal import MultimodalVAE
+from mvcore.models.specs import ComposedConfig, MultimodalVAEConfig
+from mvcore.priors.specs import StandardPriorConfig
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
 

@@ -14,7 +14,7 @@ from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.nn.mlp import MLPEncoder
-from mvcore.plugins import Registry
+from mvcore.plugins.registry import Registry
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
 

@@ -13,12 +13,14 @@ import mvcore
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import Schema
-from mvcore.distributions.likelihoods import CategoricalLikelihood, LikelihoodDecoder, NormalLikelihood
 from mvcore.errors import DataError, NotFittedError, NotPackagedError
+from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.likelihoods.discrete import CategoricalLikelihood
+from mvcore.likelihoods.real import NormalLikelihood
 from mvcore.models.multimodal import MultimodalVAE
-from mvcore.models.priors import StandardPrior
 from mvcore.nn.mlp import MLPDecoder, MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
+from mvcore.priors.standard import StandardPrior
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
 
@@ -160,7 +162,8 @@ def test_unknown_cells_change_neither_the_loss_nor_the_likelihood_of_the_known_o
     handle = model.encoders["a"].register_forward_pre_hook(lambda module, args: seen.extend(args))
     model.embed(batch)
     handle.remove()
-    x, mask = seen
+    x, mask, context = seen
+    assert context is None
     assert torch.equal(mask, batch.cells["a"])
     assert not x[~mask].any()
     assert x[mask].all()

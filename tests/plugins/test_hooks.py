@@ -9,12 +9,12 @@ import pluggy
 import pytest
 
 import mvcore
-from mvcore.plugins.hooks import hookimpl, make_manager, names
+from mvcore.training.hooks import hookimpl, make_manager, names
 
 Install = Callable[..., Path]
 
 COUNTING = """
-    from mvcore.plugins.hooks import hookimpl
+    from mvcore.training.hooks import hookimpl
 
     @hookimpl
     def mvcore_epoch_end(row):

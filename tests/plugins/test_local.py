@@ -7,9 +7,11 @@ import pytest
 from attrs import field, frozen
 
 import mvcore
-from mvcore.components import ComposedConfig, ELBOConfig
 from mvcore.errors import NotPackagedError, UnknownComponentError
-from mvcore.plugins import ComponentSpec, LossConfig, Registry
+from mvcore.losses.specs import ELBOConfig
+from mvcore.models.specs import ComposedConfig
+from mvcore.plugins.registry import Registry
+from mvcore.plugins.spec import ComponentSpec, LossConfig
 
 
 @frozen(kw_only=True)
@@ -17,7 +19,7 @@ class MineConfig(ComposedConfig):
     loss: LossConfig = field(factory=lambda: ELBOConfig(beta=3.0))
 
 
-SPEC = ComponentSpec(api=1, config=MineConfig, build="mvcore.build:multimodal")
+SPEC = ComponentSpec(api=1, config=MineConfig, build="mvcore.models:build_multimodal")
 SCHEMA = mvcore.Schema.from_shapes({"a": (3,), "b": (2,)})
 
 

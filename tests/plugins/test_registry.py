@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mvcore.components import MultimodalVAEConfig
 from mvcore.errors import AmbiguousComponentError, BrokenPluginError, NotPackagedError, UnknownComponentError
-from mvcore.plugins import KINDS, ComponentSpec, LossConfig, Registry
+from mvcore.models.specs import MultimodalVAEConfig
+from mvcore.plugins.registry import Registry
+from mvcore.plugins.spec import KINDS, ComponentSpec, LossConfig
 
 GOOD = """
     from attrs import frozen

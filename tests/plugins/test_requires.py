@@ -5,8 +5,9 @@ import attrs
 import pytest
 
 from mvcore.errors import ConfigError, MissingPluginError, NotPackagedError
-from mvcore.plugins import ComponentSpec, EncoderConfig, Entry, Registry, check, components, requirements
-from mvcore.plugins.requires import PUBLISHED
+from mvcore.plugins.registry import Entry, Registry
+from mvcore.plugins.requires import PUBLISHED, check, components, requirements
+from mvcore.plugins.spec import ComponentSpec, EncoderConfig
 
 
 @attrs.frozen

@@ -13,10 +13,13 @@ from torch import Tensor
 
 from mvcore.data.batch import Batch
 from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal
+from mvcore.distributions.encoded import Encoded
 from mvcore.distributions.mixture import Mixture
+from mvcore.distributions.names import Family, ScaleMap
 from mvcore.errors import ConfigError
-from mvcore.posteriors.base import Encoded, Family, JointPosterior, PriorExpert, ScaleMap, Subsets
+from mvcore.posteriors.base import JointPosterior
 from mvcore.posteriors.product import ProductOfExperts
+from mvcore.posteriors.specs import PriorExpert, Subsets
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
 

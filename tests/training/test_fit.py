@@ -21,8 +21,8 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError, TrainingError
 from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
+from mvcore.losses.passes import Pass
 from mvcore.models.base import Model, Stage
-from mvcore.models.passes import Pass
 from mvcore.testing.noise import fixed_noise
 
 

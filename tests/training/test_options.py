@@ -20,10 +20,10 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
 from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
+from mvcore.losses.passes import Pass
 from mvcore.models.base import Model
-from mvcore.models.passes import Pass
-from mvcore.plugins.hooks import hookimpl
 from mvcore.testing.noise import fixed_noise
+from mvcore.training.hooks import hookimpl
 
 
 def toy(n: int = 45, seed: int = 0) -> MultimodalDataset:

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 import mvcore
 from mvcore import runs
 from mvcore.cli import main
-from mvcore.components import ComposedConfig, MultimodalVAEConfig
 from mvcore.data.dataset import MultimodalDataset
+from mvcore.models.specs import ComposedConfig, MultimodalVAEConfig
 from mvcore.options import TrainingConfig
-from mvcore.plugins import ComponentSpec
-from mvcore.plugins.hooks import hookimpl
+from mvcore.plugins.spec import ComponentSpec
 from mvcore.training import loop
+from mvcore.training.hooks import hookimpl
 
 
 @frozen(kw_only=True)
@@ -31,7 +31,7 @@ class BriefConfig(ComposedConfig):
         return TrainingConfig(epochs=2, batch_size=5, weight_decay=0.5, seed=3)
 
 
-BRIEF = ComponentSpec(api=1, config=BriefConfig, build="mvcore.build:multimodal")
+BRIEF = ComponentSpec(api=1, config=BriefConfig, build="mvcore.models:build_multimodal")
 
 
 def toy() -> MultimodalDataset:

@@ -17,8 +17,8 @@ import mvcore
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError, TrainingError
 from mvcore.models.base import Model, Stage
-from mvcore.plugins.hooks import hookimpl
 from mvcore.testing.interruption import Stop, StopAfter
+from mvcore.training.hooks import hookimpl
 
 
 def toy(n: int = 40, seed: int = 0) -> MultimodalDataset:
@@ -210,7 +210,7 @@ torch.set_num_threads(1)
 import mvcore
 from accelerate import Accelerator
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.plugins.hooks import hookimpl
+from mvcore.training.hooks import hookimpl
 
 class Stop(Exception):
     pass

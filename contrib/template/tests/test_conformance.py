@@ -1,6 +1,6 @@
 """What holds for every model."""
 
-from mvcore.testing.suites import ModelSuite
+from mvcore.testing import ModelSuite
 
 
 class TestExample(ModelSuite):

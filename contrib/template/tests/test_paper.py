@@ -3,13 +3,20 @@
 import torch
 
 import mvcore
-from mvcore.data.schema import Schema
-from mvcore.models.base import Model
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
+from mvcore.data import Schema
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    check_submodels,
+)
 
 WORLD = LinearGaussian({"a": 5, "b": 6, "c": 4}, latent_dim=2)
-BATCH = WORLD.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+BATCH = WORLD.sample(14, observed=all_patterns(3).repeat(2, 1))
 
 
 def make(schema: Schema) -> Model:
@@ -30,8 +37,8 @@ def test_the_barycentre_has_the_mean_location_and_the_mean_scale() -> None:
 
 def test_what_holds_for_every_model() -> None:
     model = make(WORLD.schema)
-    checks.check_submodels(make, model, BATCH)
-    checks.check_neighbours(model, BATCH)
-    checks.check_conditions_on_every_subset(model, BATCH)
-    checks.check_leaves_state_alone(model, BATCH)
-    checks.check_no_rows(model, BATCH)
+    check_submodels(make, model, BATCH)
+    check_neighbours(model, BATCH)
+    check_conditions_on_every_subset(model, BATCH)
+    check_leaves_state_alone(model, BATCH)
+    check_no_rows(model, BATCH)

@@ -11,17 +11,23 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 import mvcore
-from mvcore.distributions.diagonal import DiagonalNormal
+from mvcore.distributions import DiagonalNormal
 from mvcore.errors import DataError
-from mvcore.models.base import Model
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.noise import sigma_points
-from mvcore.testing.small import small
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    sigma_points,
+    small,
+)
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
-PARTIAL = checks.all_patterns(3)[:-1].repeat(2, 1)
+PARTIAL = all_patterns(3)[:-1].repeat(2, 1)
 
 
 class ExactJoint(nn.Module):
@@ -31,7 +37,9 @@ class ExactJoint(nn.Module):
         super().__init__()
         self.world, self.unused = world, nn.Parameter(torch.zeros((), dtype=torch.float64))
 
-    def forward(self, x: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> DiagonalNormal:
+    def forward(
+        self, x: Mapping[str, Tensor], known: Mapping[str, Tensor], context: Tensor | None = None
+    ) -> DiagonalNormal:
         exact = self.world.posterior(mvcore.Batch.from_dense(x))
         return DiagonalNormal(exact.loc + self.unused, exact.log_scale)
 
@@ -122,8 +130,8 @@ def test_wide_surrogates_keep_a_positive_precision(world: LinearGaussian) -> Non
             super().__init__()
             self.log_scale = nn.Parameter(-0.5 * torch.tensor(precision).log())
 
-        def forward(self, x: Tensor, mask: Tensor | None = None) -> object:
-            from mvcore.posteriors.base import Encoded
+        def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> object:
+            from mvcore.distributions import Encoded
 
             ones = x.new_ones(len(x), D)
             return Encoded(ones, self.log_scale * ones)
@@ -154,9 +162,9 @@ def test_partial_rows_are_refused_where_that_was_asked_for(world: LinearGaussian
 
 
 def test_checks_of_every_model(world: LinearGaussian) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     model = make(world)
-    checks.check_neighbours(model, batch)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+    check_neighbours(model, batch)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)

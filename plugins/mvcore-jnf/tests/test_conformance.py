@@ -1,6 +1,6 @@
 """What holds for every model, and what does not for JNF."""
 
-from mvcore.testing.suites import ModelSuite
+from mvcore.testing import ModelSuite
 
 SMALL = {"joint_hidden": [8], "flow.hidden": [8], "hmc.steps": 4, "hmc.adapt": 2, "hmc.leapfrog": 2}
 

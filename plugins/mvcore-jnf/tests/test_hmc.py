@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 import mvcore
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
+from mvcore.testing import LinearGaussian, all_patterns
 from mvcore_jnf import HMCConfig
 from mvcore_jnf.hmc import sample
 
@@ -87,7 +86,7 @@ def test_two_bent_flows_give_the_moments_of_a_grid_whatever_else_is_in_the_batch
 
 def test_a_row_alone_gets_the_draws_it_gets_in_a_batch_in_the_mean() -> None:
     world, K = LinearGaussian(SIZES, 2), 500
-    batch = world.sample(15, observed=checks.all_patterns(4))
+    batch = world.sample(15, observed=all_patterns(4))
     model = make(world, 1.2, **independent(K))
     row = 6  # has b, c and d
     alone = model.encode(batch.select(torch.tensor([row])), K)["shared"][:, 0]

@@ -12,13 +12,19 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 import mvcore
-from mvcore.distributions.diagonal import DiagonalNormal
-from mvcore.distributions.latents import Latents
-from mvcore.models.base import Model
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.noise import fixed_noise, sigma_points
-from mvcore.testing.small import small
+from mvcore.distributions import DiagonalNormal, Latents
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    fixed_noise,
+    sigma_points,
+    small,
+)
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -32,7 +38,9 @@ class ExactJoint(nn.Module):
         super().__init__()
         self.world, self.unused = world, nn.Parameter(torch.zeros((), dtype=torch.float64))
 
-    def forward(self, x: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> DiagonalNormal:
+    def forward(
+        self, x: Mapping[str, Tensor], known: Mapping[str, Tensor], context: Tensor | None = None
+    ) -> DiagonalNormal:
         exact = self.world.posterior(mvcore.Batch.from_dense(x))
         return DiagonalNormal(exact.loc + self.unused, exact.log_scale)
 
@@ -87,7 +95,7 @@ def test_joint_stage_is_the_likelihood_and_the_divergence_from_the_exact_posteri
 
 
 def test_partial_row_is_the_likelihood_and_the_mean_divergence_of_its_surrogates(world: LinearGaussian) -> None:
-    batch = world.sample(18, observed=checks.all_patterns(3)[:-1].repeat(3, 1))
+    batch = world.sample(18, observed=all_patterns(3)[:-1].repeat(3, 1))
     model = make(world, samples=2 * D)
     law, exact_posterior = -world.log_likelihood(batch), world.posterior(batch)
     encoded = model.encode_modalities(batch).experts
@@ -125,7 +133,7 @@ def test_partial_rows_follow_their_formula_for_bent_flows(world: LinearGaussian,
 
 
 def test_terms_sum_to_the_loss_and_the_warm_up_starts_without_divergence(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = make(world, bend=0.3, warmup=4.0)
     for stage in ("joint", "flows"):
         output = model(batch, stage=stage)
@@ -149,7 +157,7 @@ def test_flows_stage_with_identity_flows_is_divergence_and_entropy(world: Linear
 
 
 def test_flows_stage_sends_no_gradient_to_the_joint_vae_but_through_its_decoders(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = make(world, bend=0.3)
     model(batch, stage="flows").loss.backward()
     frozen = {id(p) for module in model.stages()[1].frozen for p in module.parameters()}
@@ -212,7 +220,7 @@ def test_likelihood_of_two_of_three_modalities_converges(world: LinearGaussian) 
 
 def test_mean_of_the_estimated_over_the_exact_likelihood_is_one(world: LinearGaussian) -> None:
     repeats = 3000
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = exact(world, bend=0.15)
     many = batch.select(torch.arange(7).repeat(repeats))
     ratio = (model.log_likelihood(many, K=3) - world.log_likelihood(batch).repeat(repeats)).exp().view(repeats, 7)
@@ -221,7 +229,7 @@ def test_mean_of_the_estimated_over_the_exact_likelihood_is_one(world: LinearGau
 
 
 def test_proposal_is_the_mixture_of_the_flows_however_it_is_drawn(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = make(world, bend=0.3)
     q = model.proposal(model.encode_modalities(batch))
     z = torch.randn(4, 7, D, dtype=torch.float64)
@@ -280,7 +288,7 @@ def test_an_exact_model_has_the_exact_posterior_of_every_subset(world: LinearGau
 
 
 def test_every_network_runs_once_however_many_draws(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = make(world, bend=0.3)
     calls = []
     for module in [*model.encoders.values(), model.joint_encoder, *model.flows.values()]:
@@ -291,17 +299,17 @@ def test_every_network_runs_once_however_many_draws(world: LinearGaussian) -> No
 
 @pytest.mark.parametrize("kind", ["autoregressive", "coupling"])
 def test_checks_of_every_model(world: LinearGaussian, kind: str) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     model = make(world, bend=0.3, **{"flow.kind": kind})
     for stage in ("joint", "flows"):
-        checks.check_neighbours(model, batch, stage)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+        check_neighbours(model, batch, stage)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)
 
 
 def test_order_of_a_batchs_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch, model = world.sample(7, observed=checks.all_patterns(3)), make(world, bend=0.3)
+    batch, model = world.sample(7, observed=all_patterns(3)), make(world, bend=0.3)
     turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
     for stage in ("joint", "flows"):
         with fixed_noise():

@@ -11,11 +11,9 @@ from click.testing import CliRunner
 
 import mvcore
 from mvcore.cli import main
-from mvcore.data.dataset import MultimodalDataset
-from mvcore.data.schema import ModalitySpec, Schema
-from mvcore.evaluation.probe import linear_probe
-from mvcore.testing import checks
-from mvcore.testing.noise import fixed_noise
+from mvcore.data import ModalitySpec, MultimodalDataset, Schema
+from mvcore.metrics import linear_probe
+from mvcore.testing import check_no_rows, fixed_noise
 from mvcore_jnf import HMCConfig
 
 SMALL = {"latent_dim": 2, "joint_hidden": [8], "flow.hidden": [8], "hmc.steps": 4, "hmc.adapt": 2, "hmc.leapfrog": 2}
@@ -64,7 +62,7 @@ def test_complete_rows_train_a_model_that_refuses_partial_ones() -> None:
     run = mvcore.fit(model, toy(missing=0), epochs=2, batch_size=20, progress=False)
     assert [row["stage"] for row in run.history] == ["joint", "flows"]
     assert not {"kl", "reconstruction/a"} & set(run.history[1])
-    checks.check_no_rows(model, toy(missing=0).batch())
+    check_no_rows(model, toy(missing=0).batch())
     with pytest.raises(ValueError, match=r"rows lack a modality.*partial='refuse'"):
         model(toy().batch())
     assert model.embed(toy().batch()).isfinite().all()  # inference takes partial rows all the same
@@ -102,7 +100,7 @@ def test_images_categories_and_tables_with_unknown_cells_meet_in_the_joint_encod
     torch.manual_seed(0)
     model = mvcore.create("jnf", data, **SMALL)
     model.fit_transforms(data)
-    checks.check_no_rows(model, data.batch())
+    check_no_rows(model, data.batch())
     for stage in ("joint", "flows"):
         model.zero_grad()
         output = model(data.batch(), stage=stage)

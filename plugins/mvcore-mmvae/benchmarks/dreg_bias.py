@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import mvcore
-from mvcore.models.base import Model
-from mvcore.testing.linear import LinearGaussian
+from mvcore.models import Model
+from mvcore.testing import LinearGaussian
 
 REPEATS, ROWS = 40, 2000
 

@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 
 import mvcore
-from mvcore.data.schema import Schema
-from mvcore.distributions.diagonal import DiagonalLaplace
-from mvcore.models.base import Model
-from mvcore.posteriors.base import Encoded
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.small import small
+from mvcore.data import Schema
+from mvcore.distributions import DiagonalLaplace, Encoded
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    check_submodels,
+    small,
+)
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -45,7 +51,7 @@ class Shifted(nn.Module):
         super().__init__()
         self.expert, self.shift = expert, shift
 
-    def forward(self, x: Tensor) -> Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Encoded:
         encoded = self.expert(x)
         return Encoded(encoded.loc + self.shift, encoded.log_scale + 0.5)
 
@@ -139,10 +145,10 @@ def test_defaults_are_the_papers() -> None:
 
 @pytest.mark.parametrize("fields", [{"loss.samples": 3}, {"loss": {"use": "iwae", "samples": 2}, **NORMAL}])
 def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     model = make(world.schema, **fields)
-    checks.check_submodels(lambda schema: make(schema, **fields), model, batch)
-    checks.check_neighbours(model, batch)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+    check_submodels(lambda schema: make(schema, **fields), model, batch)
+    check_neighbours(model, batch)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)

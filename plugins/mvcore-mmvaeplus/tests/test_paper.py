@@ -14,16 +14,22 @@ from torch.distributions import Laplace, MultivariateNormal, Normal
 
 import mvcore
 from mvcore.cli import main
-from mvcore.data.schema import Schema
-from mvcore.distributions.diagonal import DiagonalLaplace, DiagonalNormal
+from mvcore.data import Schema
+from mvcore.distributions import DiagonalLaplace, DiagonalNormal
 from mvcore.errors import ConfigError
-from mvcore.models import estimators
-from mvcore.models.base import Model
-from mvcore.testing import checks
-from mvcore.testing.examples import check_mfeat
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.noise import fixed_noise
-from mvcore.testing.small import small
+from mvcore.inference import importance_weights
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    check_submodels,
+    fixed_noise,
+    small,
+)
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D, PRIVATE = 2, {"a": 1, "b": 3, "c": 1}
@@ -41,7 +47,7 @@ def world() -> LinearGaussian:
 
 @pytest.fixture
 def rows(world: LinearGaussian) -> mvcore.Batch:
-    return world.sample(7, observed=checks.all_patterns(3))
+    return world.sample(7, observed=all_patterns(3))
 
 
 def make(schema: Schema, **fields: object) -> Model:
@@ -128,7 +134,7 @@ def by_hand(
 @ESTIMATORS
 def test_loss_is_the_formula_computed_by_hand(estimator: str) -> None:
     world = LinearGaussian({"a": 3, "b": 2}, D, {})
-    batch = world.sample(3, observed=checks.all_patterns(2))
+    batch = world.sample(3, observed=all_patterns(2))
     fields = {"loss.samples": 3, "loss.beta": 1.7, "loss.estimator": estimator, "modalities.a.weight": 0.6}
     model = make(world.schema, **fields)
     with fixed_noise():
@@ -169,7 +175,7 @@ def test_loss_with_many_draws_is_the_integral_over_each_component(r_is_p: bool) 
     r"""-mean_m log ∫ p(u) q_m(u)/q(u) p(x_m|u) ∏_{n≠m} ∫ r_n(w) p(x_n|u,w) dw du; with r = p the likelihood's own."""
     private = {m: 1 for m in SIZES}
     world = LinearGaussian(SIZES, 1, private)
-    rows = world.sample(7, observed=checks.all_patterns(3))
+    rows = world.sample(7, observed=all_patterns(3))
     model = with_exact_decoders(world, latent_dim=1, private_dim=private, **{"loss.samples": 5_000})
     if r_is_p:
         for r in model.loss.auxiliary.values():
@@ -263,7 +269,7 @@ def test_a_modality_is_decoded_once_for_each_modality_that_the_row_has(
 def test_a_component_decodes_its_modality_from_its_posterior_and_others_from_their_auxiliary_prior(
     world: LinearGaussian,
 ) -> None:
-    rows = world.sample(7000, observed=checks.all_patterns(3).repeat(1000, 1))
+    rows = world.sample(7000, observed=all_patterns(3).repeat(1000, 1))
     model = make(world.schema)
     for name in SIZES:
         model.encoders[name].head.linear.bias.data[-2 * PRIVATE[name] : -PRIVATE[name]] += 1000
@@ -324,7 +330,7 @@ def test_dreg_has_the_value_and_the_decoder_gradients_of_iwae(world: LinearGauss
     assert all(not torch.allclose(a, b) for a, b in zip(results[0][2], results[1][2], strict=True))
 
 
-@pytest.mark.parametrize(("patterns", "samples"), [(checks.all_patterns(3), 1), (torch.eye(3, dtype=torch.bool), 4)])
+@pytest.mark.parametrize(("patterns", "samples"), [(all_patterns(3), 1), (torch.eye(3, dtype=torch.bool), 4)])
 def test_dreg_has_the_expected_gradient_of_iwae_with_one_draw_or_one_component(
     world: LinearGaussian, patterns: Tensor, samples: int
 ) -> None:
@@ -364,7 +370,7 @@ def test_importance_weights_do_not_depend_on_the_private_latents(world: LinearGa
     model = with_exact_decoders(world)
     model.encoders.update(world.encoders("posterior"))
     encodings = model.encode_modalities(rows)
-    latents, log_weights = estimators.importance_weights(model, rows, encodings, 6)
+    latents, log_weights = importance_weights(model, rows, encodings, 6)
     exact = world.posterior(rows).take(latents.row_index(torch.device("cpu")))
     shared = exact.log_prob(latents["shared"]) - model.posterior(encodings).shared.log_prob(latents)
     torch.testing.assert_close(log_weights, latents.per_row(world.log_likelihood(rows)) + shared)
@@ -396,8 +402,8 @@ def test_a_row_has_the_loss_of_a_model_built_on_its_modalities(
     world: LinearGaussian, fields: dict[str, object], estimator: str
 ) -> None:
     fields = {"loss.samples": 3, "loss.beta": 1.3, "loss.estimator": estimator, **fields}
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
-    checks.check_submodels(lambda s: make(s, **fields), _with_scales(make(world.schema, **fields)), batch)
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
+    check_submodels(lambda s: make(s, **fields), _with_scales(make(world.schema, **fields)), batch)
 
 
 def _with_scales(model: Model) -> Model:
@@ -418,20 +424,20 @@ def test_renaming_the_order_of_the_modalities_changes_nothing(world: LinearGauss
 
 def test_a_modality_without_a_private_latent_is_decoded_from_the_shared_one(world: LinearGaussian) -> None:
     model = make(world.schema, private_dim={"a": 1, "b": 3}, **{"loss.samples": 2})
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     assert decoded(model, batch)["c"].shape[1] == D
-    checks.check_neighbours(model, batch)
-    checks.check_no_rows(model, batch)
+    check_neighbours(model, batch)
+    check_no_rows(model, batch)
 
 
 @ESTIMATORS
 def test_checks_of_every_model(world: LinearGaussian, estimator: str) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     model = make(world.schema, **{"loss.samples": 2, "loss.estimator": estimator})
-    checks.check_neighbours(model, batch)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+    check_neighbours(model, batch)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)
 
 
 @ESTIMATORS
@@ -443,7 +449,7 @@ def test_training_and_scoring_leave_the_callers_batch_as_it_is(
     model(rows).loss.backward()
     model.log_likelihood(rows, 3)
     assert rows.names == tuple(before)
-    assert torch.equal(rows.observed, checks.all_patterns(3))
+    assert torch.equal(rows.observed, all_patterns(3))
     assert all(torch.equal(rows.x[m], x) for m, x in before.items())
 
 
@@ -510,7 +516,9 @@ def test_the_command_line_describes_the_model_and_its_loss() -> None:
 
 
 @pytest.mark.slow
-def test_six_views_of_digits_with_a_third_missing_are_embedded_and_imputed() -> None:
+def test_six_views_of_digits_with_a_third_missing_are_embedded_and_imputed(
+    check_mfeat: Callable[..., dict[str, float]],
+) -> None:
     """The defaults but for narrower networks, for speed."""
 
     def create(data: mvcore.MultimodalDataset) -> Model:

@@ -8,12 +8,19 @@ import pytest
 import torch
 
 import mvcore
-from mvcore.data.schema import Schema
-from mvcore.models.base import Model
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.noise import sigma_points
-from mvcore.testing.small import small
+from mvcore.data import Schema
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    check_submodels,
+    sigma_points,
+    small,
+)
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -48,7 +55,7 @@ def subset_divergences(model: Model, world: LinearGaussian, batch: mvcore.Batch)
 def test_convex_loss_is_the_likelihood_and_the_mean_divergence_of_the_subsets(
     world: LinearGaussian, beta: float, prior_expert: str
 ) -> None:
-    batch = world.sample(21, observed=checks.all_patterns(3).repeat(3, 1))
+    batch = world.sample(21, observed=all_patterns(3).repeat(3, 1))
     model = with_exact_decoders(world, **{"loss.beta": beta, "posterior.prior_expert": prior_expert})
     with sigma_points():
         loss = model(batch).loss
@@ -58,7 +65,7 @@ def test_convex_loss_is_the_likelihood_and_the_mean_divergence_of_the_subsets(
 
 
 def test_monte_carlo_loss_is_the_likelihood_and_the_divergence_of_the_mixture(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = with_exact_decoders(world, **{"loss.kl": "monte_carlo", "loss.samples": 20_000})
     loss = model(batch).loss
     q = model.posterior(model.encode_modalities(batch))
@@ -70,7 +77,7 @@ def test_monte_carlo_loss_is_the_likelihood_and_the_divergence_of_the_mixture(wo
 
 
 def test_convex_and_monte_carlo_loss_differ_by_at_most_the_log_number_of_subsets(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     fields = {"loss.samples": 20_000}
     convex = with_exact_decoders(world, **fields)
     tight = with_exact_decoders(world, **fields, **{"loss.kl": "monte_carlo"})
@@ -122,7 +129,7 @@ def test_seven_subsets_share_a_complete_row_equally_and_three_a_row_of_two(world
 def test_private_latents_add_their_divergence_and_reconstruct_with_their_posterior() -> None:
     private = {"a": 1, "b": 2, "c": 1}
     world = LinearGaussian(SIZES, D, private)
-    batch = world.sample(21, observed=checks.all_patterns(3).repeat(3, 1))
+    batch = world.sample(21, observed=all_patterns(3).repeat(3, 1))
     model = make(world.schema, private_dim=private, **{"loss.beta_private": 3.0})
     model.encoders.update(world.encoders("posterior"))
     model.decoders.update(world.decoders())
@@ -152,12 +159,12 @@ def test_a_row_has_the_loss_of_a_model_built_on_its_modalities(
     world: LinearGaussian, prior_expert: str, private_dim: int
 ) -> None:
     fields = {"posterior.prior_expert": prior_expert, "private_dim": private_dim}
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
-    checks.check_submodels(lambda s: make(s, **fields), make(world.schema, **fields), batch)
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
+    check_submodels(lambda s: make(s, **fields), make(world.schema, **fields), batch)
 
 
 def test_renaming_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
     model = make(world.schema)
     other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
@@ -168,9 +175,9 @@ def test_renaming_the_order_of_the_modalities_changes_nothing(world: LinearGauss
 
 @pytest.mark.parametrize("fields", [{}, {"private_dim": 2}, {"posterior.prior_expert": "full"}])
 def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     model = make(world.schema, **fields)
-    checks.check_neighbours(model, batch)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+    check_neighbours(model, batch)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)

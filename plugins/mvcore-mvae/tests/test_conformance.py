@@ -1,6 +1,6 @@
 """What holds for every model."""
 
-from mvcore.testing.suites import LossSuite, ModelSuite
+from mvcore.testing import LossSuite, ModelSuite
 
 
 class TestMVAE(ModelSuite):

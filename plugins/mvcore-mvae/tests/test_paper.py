@@ -10,17 +10,24 @@ import torch
 from torch import Tensor
 
 import mvcore
-from mvcore.data.schema import Schema
+from mvcore.data import Schema
 from mvcore.errors import ConfigError
-from mvcore.models.base import Model
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.noise import sigma_points
-from mvcore.testing.small import small
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    check_submodels,
+    sigma_points,
+    small,
+)
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
-PATTERNS = checks.all_patterns(3).repeat(2, 1)
+PATTERNS = all_patterns(3).repeat(2, 1)
 
 
 @pytest.fixture
@@ -77,7 +84,7 @@ def test_a_row_of_one_modality_counts_its_bound_twice(world: LinearGaussian) -> 
 def test_random_subsets_are_drawn_once_for_a_batch_uniformly_and_restricted_to_what_a_row_has() -> None:
     """Four modalities, so subsets of two (six) or three (four): each size half of the time, each of a size alike."""
     world = LinearGaussian(dict.fromkeys("abcd", 3), D)
-    batch = world.sample(15, observed=checks.all_patterns(4))
+    batch = world.sample(15, observed=all_patterns(4))
     model = exact(world, **{"loss.subsets": 1, "loss.unimodal": False})
     names = [s for size in (2, 3) for s in combinations("abcd", size)]
     worth = {s: float(-world.log_likelihood(batch, s).mean()) for s in names}
@@ -115,7 +122,7 @@ def test_without_other_terms_it_is_the_composed_models_elbo(world: LinearGaussia
 
 
 def test_each_network_runs_once_for_all_terms(world: LinearGaussian) -> None:
-    model, batch = make(world.schema, **{"loss.subsets": 2}), world.sample(7, observed=checks.all_patterns(3))
+    model, batch = make(world.schema, **{"loss.subsets": 2}), world.sample(7, observed=all_patterns(3))
     calls: Counter[str] = Counter()
     for kind in ("encoders", "decoders"):
         for name, module in getattr(model, kind).items():
@@ -128,20 +135,20 @@ def test_each_network_runs_once_for_all_terms(world: LinearGaussian) -> None:
 def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
     batch = world.sample(14, observed=PATTERNS)
     model = make(world.schema, **fields)
-    checks.check_submodels(lambda schema: make(schema, **fields), model, batch)
-    checks.check_neighbours(model, batch)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+    check_submodels(lambda schema: make(schema, **fields), model, batch)
+    check_neighbours(model, batch)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)
 
 
 def test_no_rows_with_random_subsets(world: LinearGaussian) -> None:
     model = make(world.schema, **{"loss.subsets": 2})
-    checks.check_no_rows(model, world.sample(14, observed=PATTERNS))
+    check_no_rows(model, world.sample(14, observed=PATTERNS))
 
 
 def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch, model = world.sample(7, observed=checks.all_patterns(3)), make(world.schema)
+    batch, model = world.sample(7, observed=all_patterns(3)), make(world.schema)
     turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
     other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
     other.load_state_dict(model.state_dict())

@@ -8,17 +8,24 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 import mvcore
-from mvcore.data.schema import Schema
+from mvcore.data import Schema
 from mvcore.errors import ConfigError
-from mvcore.models.base import Model
-from mvcore.testing import checks
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.noise import sigma_points
-from mvcore.testing.small import small
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    check_submodels,
+    sigma_points,
+    small,
+)
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
-PATTERNS = checks.all_patterns(3).repeat(2, 1)
+PATTERNS = all_patterns(3).repeat(2, 1)
 
 
 @pytest.fixture
@@ -126,15 +133,15 @@ def test_by_default_all_divergences_of_a_row_weigh_the_same() -> None:
 def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
     batch = world.sample(14, observed=PATTERNS)
     model = make(world.schema, **fields)
-    checks.check_submodels(lambda schema: make(schema, **fields), model, batch)
-    checks.check_neighbours(model, batch)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+    check_submodels(lambda schema: make(schema, **fields), model, batch)
+    check_neighbours(model, batch)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)
 
 
 def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch, model = world.sample(7, observed=checks.all_patterns(3)), make(world.schema)
+    batch, model = world.sample(7, observed=all_patterns(3)), make(world.schema)
     turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
     other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
     other.load_state_dict(model.state_dict())

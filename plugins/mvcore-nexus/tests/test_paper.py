@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,18 +16,23 @@ from torch.distributions import MultivariateNormal
 
 import mvcore
 from mvcore.cli import main
-from mvcore.data.schema import Schema
-from mvcore.distributions.diagonal import DiagonalNormal
-from mvcore.distributions.latents import Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder, NormalLikelihood
+from mvcore.data import Schema
+from mvcore.distributions import DiagonalNormal, Encoded, Latents
 from mvcore.errors import ConfigError
-from mvcore.models.base import Model
-from mvcore.posteriors.base import Encoded
-from mvcore.testing import checks
-from mvcore.testing.examples import check_mfeat
-from mvcore.testing.linear import LinearGaussian
-from mvcore.testing.noise import fixed_noise, sigma_points
-from mvcore.testing.small import small
+from mvcore.likelihoods import LikelihoodDecoder, NormalLikelihood
+from mvcore.models import Model
+from mvcore.testing import (
+    LinearGaussian,
+    all_patterns,
+    check_conditions_on_every_subset,
+    check_leaves_state_alone,
+    check_neighbours,
+    check_no_rows,
+    check_submodels,
+    fixed_noise,
+    sigma_points,
+    small,
+)
 from mvcore_nexus.model import Nexus, forced_dropout
 
 SIZES = {"a": 5, "b": 6, "c": 4}
@@ -56,7 +61,7 @@ def top_parameters(model: Nexus) -> list[nn.Parameter]:
 
 @pytest.mark.parametrize("beta", [1.0, {"a": 2.5, "b": 0.5}])
 def test_without_the_top_the_loss_is_a_sum_of_independent_vaes(world: LinearGaussian, beta: object) -> None:
-    batch = world.sample(21, observed=checks.all_patterns(3).repeat(3, 1))
+    batch = world.sample(21, observed=all_patterns(3).repeat(3, 1))
     model = make(world.schema, gamma=0.0, beta_top=0.0, beta=beta)
     model.decoders.update(world.decoders())
     with sigma_points():
@@ -71,7 +76,7 @@ def test_without_the_top_the_loss_is_a_sum_of_independent_vaes(world: LinearGaus
 
 
 def test_weights_of_the_modalities_multiply_their_reconstruction_alone(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     plain, weighted = make(world.schema, dropout=0.0), make(world.schema, dropout=0.0, **{"modalities.b.weight": 3.0})
     with fixed_noise():
         one, other = plain(batch).terms, weighted(batch).terms
@@ -80,7 +85,7 @@ def test_weights_of_the_modalities_multiply_their_reconstruction_alone(world: Li
 
 
 def test_the_top_sends_no_gradient_to_the_bottom(world: LinearGaussian) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     gradients = []
     for gamma, beta_top in [(0.0, 0.0), (50.0, 3.0)]:
         model = make(world.schema, gamma=gamma, beta_top=beta_top, dropout=0.0)
@@ -119,7 +124,7 @@ def by_hand(model: Nexus, batch: mvcore.Batch, noise: Tensor) -> dict[str, Tenso
 
 
 def test_the_top_loss_and_its_gradient_are_the_formula_by_hand(world: LinearGaussian) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     gamma, scale = {"a": 3.0, "b": 1.0, "c": 0.5}, {"a": 0.4, "b": math.sqrt(0.5), "c": 2.0}
     model = make(world.schema, gamma=gamma, top_scale=scale, beta_top=1.7, dropout=0.0, samples=3)
     assert {m: math.exp(v) for m, v in model.top_log_scale.items()} == pytest.approx(scale)
@@ -149,7 +154,7 @@ def test_at_the_default_scale_gamma_is_the_official_weight_of_the_squared_error(
 
 
 def test_the_terms_sum_to_the_loss_and_all_betas_warm_up(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = make(world.schema, warmup=10.0, dropout=0.0)
     with fixed_noise():
         outputs = {epoch: model(batch, epoch=epoch) for epoch in (0.0, 2.5, 10.0, math.inf)}
@@ -214,7 +219,7 @@ def shown(model: Nexus, batch: mvcore.Batch) -> list[list[str]]:
 
 
 def test_rho_1_never_keeps_all_messages_and_never_takes_the_last(world: LinearGaussian) -> None:
-    batch = world.sample(700, observed=checks.all_patterns(3).repeat(100, 1))
+    batch = world.sample(700, observed=all_patterns(3).repeat(100, 1))
     model = make(world.schema, dropout=1.0, samples=1)
     for row, got in enumerate(shown(model, batch)):
         have = [m for m in SIZES if batch.column(m)[row]]
@@ -234,7 +239,7 @@ def test_a_dropped_message_is_still_a_target(world: LinearGaussian) -> None:
 
 
 def test_evaluation_ignores_rho(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     none, all_rows = make(world.schema, dropout=0.0).eval(), make(world.schema, dropout=1.0)
     with fixed_noise():
         assert not torch.equal(none(batch).loss, all_rows(batch).loss)
@@ -255,7 +260,7 @@ class Affine(nn.Module):
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
         self.log_scale = None if scale is None else scale.log()
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor | Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Tensor | Encoded:
         y = x @ self.weight.T + self.bias
         return y if self.log_scale is None else Encoded(y, self.log_scale.expand_as(y))
 
@@ -318,7 +323,7 @@ class _Column(nn.Module):
         super().__init__()
         self.affine = Affine(weight, bias)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         mean: Tensor = self.affine(z)
         return mean[:, None]
 
@@ -339,7 +344,7 @@ def test_with_exact_posteriors_one_draw_gives_the_exact_likelihood_of_a_row_with
 def test_importance_sampling_converges_to_the_exact_likelihood_of_complete_and_partial_rows(
     hierarchy: Hierarchy,
 ) -> None:
-    batch = hierarchy.world.sample(7, observed=checks.all_patterns(3))
+    batch = hierarchy.world.sample(7, observed=all_patterns(3))
     model, exact = hierarchy.model(), hierarchy.log_likelihood(batch)
     few = model.log_likelihood(batch, K=4)
     many = model.log_likelihood(batch, K=10_000)
@@ -349,7 +354,7 @@ def test_importance_sampling_converges_to_the_exact_likelihood_of_complete_and_p
 
 
 def test_the_mean_of_the_estimated_over_the_exact_likelihood_is_1(hierarchy: Hierarchy) -> None:
-    batch = hierarchy.world.sample(7, observed=checks.all_patterns(3))
+    batch = hierarchy.world.sample(7, observed=all_patterns(3))
     several = batch.select(batch.observed.sum(1) > 1)
     n, exact = 4_000, hierarchy.log_likelihood(several)
     many = several.select(torch.arange(len(several)).repeat_interleave(n))
@@ -360,7 +365,7 @@ def test_the_mean_of_the_estimated_over_the_exact_likelihood_is_1(hierarchy: Hie
 
 
 def test_weights_and_gammas_and_betas_have_no_part_in_likelihoods(hierarchy: Hierarchy) -> None:
-    batch = hierarchy.world.sample(7, observed=checks.all_patterns(3))
+    batch = hierarchy.world.sample(7, observed=all_patterns(3))
     fields = {"gamma": 50.0, "beta": 3.0, "beta_top": 0.1, "dropout": 1.0, "modalities.a.weight": 7.0}
     plain, other = hierarchy.model(), hierarchy.model(**fields)
     assert torch.equal(plain.log_likelihood(batch, 5), other.log_likelihood(batch, 5))
@@ -380,7 +385,7 @@ def test_a_latent_that_no_row_has_is_drawn_from_the_top(hierarchy: Hierarchy) ->
 
 def test_a_row_that_lacks_one_draws_the_others_bottom_up(hierarchy: Hierarchy) -> None:
     """In a batch of all patterns; q(z_m | x_m) is the exact p(z_m | x_m), q(z_σ | ·) is about the mean message."""
-    n, batch = 5_000, hierarchy.world.sample(7, observed=checks.all_patterns(3))
+    n, batch = 5_000, hierarchy.world.sample(7, observed=all_patterns(3))
     model = hierarchy.model()
     latents, experts = model.encode(batch, n), model.encode_modalities(batch).experts
     message = torch.zeros(n, 7, D, dtype=torch.float64)
@@ -423,7 +428,7 @@ def test_a_row_with_nothing_has_the_prior(world: LinearGaussian) -> None:
 
 
 def test_blocks_change_neither_draws_nor_densities(world: LinearGaussian, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = make(world.schema)
     for K in (1, 5):
         whole, score = model.encode(batch, K), model.log_likelihood(batch, K)
@@ -437,7 +442,7 @@ def test_blocks_change_neither_draws_nor_densities(world: LinearGaussian, monkey
 
 def test_densities_follow_the_rows_of_repeated_pairs(world: LinearGaussian) -> None:
     """Latents may come packed in another order of rows than the batch's."""
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model = make(world.schema).eval()
     encodings = model.encode_modalities(batch)
     latents, order = model.encode(batch, 2), torch.tensor([6, 0, 3, 3, 5])
@@ -464,12 +469,12 @@ FIELDS = [
 def test_a_row_has_the_loss_of_a_model_built_on_its_modalities(
     world: LinearGaussian, fields: dict[str, object]
 ) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
-    checks.check_submodels(lambda s: make(s, **only(s, fields)), make(world.schema, **fields), batch)
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
+    check_submodels(lambda s: make(s, **only(s, fields)), make(world.schema, **fields), batch)
 
 
 def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch, order = world.sample(7, observed=checks.all_patterns(3)), ("c", "a", "b")
+    batch, order = world.sample(7, observed=all_patterns(3)), ("c", "a", "b")
     turned = mvcore.Batch({m: batch.x[m] for m in order}, batch.observed[:, [2, 0, 1]])
     model, other = make(world.schema).eval(), make(Schema(tuple(world.schema[m] for m in order))).eval()
     other.load_state_dict(model.state_dict())
@@ -481,16 +486,16 @@ def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> N
 
 @pytest.mark.parametrize("fields", FIELDS)
 def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=checks.all_patterns(3).repeat(2, 1))
+    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     model = make(world.schema, **fields)
-    checks.check_neighbours(model, batch)
-    checks.check_conditions_on_every_subset(model, batch)
-    checks.check_leaves_state_alone(model, batch)
-    checks.check_no_rows(model, batch)
+    check_neighbours(model, batch)
+    check_conditions_on_every_subset(model, batch)
+    check_leaves_state_alone(model, batch)
+    check_no_rows(model, batch)
 
 
 def test_nothing_is_computed_for_absent_modalities(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     model, rows = make(world.schema, samples=1), {}
     for kind in ("encoders", "messages", "decoders", "top_decoders"):
         for m, module in getattr(model, kind).items():
@@ -502,7 +507,7 @@ def test_nothing_is_computed_for_absent_modalities(world: LinearGaussian) -> Non
 
 
 def test_a_saved_model_is_the_same_again(world: LinearGaussian, tmp_path: Path) -> None:
-    batch = world.sample(7, observed=checks.all_patterns(3))
+    batch = world.sample(7, observed=all_patterns(3))
     fields = {"bottom_dim": {"a": 3, "b": 1, "c": 4}, "gamma": {"b": 2.0}, "top_scale": 0.5, "beta_top": 0.3}
     model = make(world.schema, **fields)
     again = mvcore.load(mvcore.save(model, tmp_path / "model")).double()
@@ -534,7 +539,9 @@ def test_the_plugin_describes_itself_and_refuses_what_does_not_fit(world: Linear
 
 
 @pytest.mark.slow
-def test_on_digits_with_30_percent_missing_the_shared_latent_tells_the_digit_and_every_view_is_imputed() -> None:
+def test_on_digits_with_30_percent_missing_the_shared_latent_tells_the_digit_and_every_view_is_imputed(
+    check_mfeat: Callable[..., dict[str, float]],
+) -> None:
     def create(data: mvcore.MultimodalDataset) -> Model:
         narrow = {"encoder.hidden": [256], "decoder.hidden": [256]}
         parts = {f"modalities.{m}.{part}": v for m in data.schema.names for part, v in narrow.items()}

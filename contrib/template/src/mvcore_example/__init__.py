@@ -6,9 +6,8 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from mvcore.components import ComposedConfig
-from mvcore.plugins import ComponentSpec, ModelFacts
-from mvcore.plugins.spec import PosteriorConfig
+from mvcore.models import ComposedConfig
+from mvcore.plugins import ComponentSpec, ModelFacts, PosteriorConfig
 
 
 @frozen(kw_only=True)
@@ -34,7 +33,7 @@ posterior = ComponentSpec(
 spec = ComponentSpec(
     api=1,
     config=ExampleConfig,
-    build="mvcore.build:multimodal",
+    build="mvcore.models:build_multimodal",
     summary="An example of a model",
     partial_data="Each row trains on the barycentre of what it has.",
     facts=ModelFacts(

@@ -7,9 +7,9 @@ from typing import final
 
 from torch import Tensor
 
-from mvcore.data.schema import ModalitySpec
-from mvcore.distributions.diagonal import Diagonal, DiagonalNormal
-from mvcore.posteriors.base import JointPosterior
+from mvcore.data import ModalitySpec
+from mvcore.distributions import Diagonal, DiagonalNormal
+from mvcore.posteriors import JointPosterior
 from mvcore_example import BarycentreConfig
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from attrs import Attribute, field, frozen, validators
 
-from mvcore.components import PartsConfig
+from mvcore.models import PartsConfig
 from mvcore.plugins import ComponentSpec, ModelFacts
 
 

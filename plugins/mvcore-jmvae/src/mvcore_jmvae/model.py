@@ -10,19 +10,14 @@ import torch
 from torch import Tensor
 
 from mvcore.build import Parts, build_joint_encoder, build_parts
-from mvcore.data.batch import Batch
-from mvcore.data.schema import Schema
-from mvcore.distributions.diagonal import DiagonalNormal, full
-from mvcore.distributions.latents import Latents
-from mvcore.distributions.mixture import Mixture
-from mvcore.distributions.observations import Observation
-from mvcore.losses.base import LossOutput, warmed
-from mvcore.models import estimators
-from mvcore.models.encodings import Encodings
-from mvcore.models.joint import JointModel
-from mvcore.models.multimodal import JointDistribution
-from mvcore.models.priors import StandardPrior
-from mvcore.nn.joint import JointEncoder
+from mvcore.data import Batch, Schema
+from mvcore.distributions import DiagonalNormal, JointDistribution, Latents, Mixture, full
+from mvcore.inference import Encodings, log_likelihoods
+from mvcore.likelihoods import Observation
+from mvcore.losses import LossOutput, warmed
+from mvcore.models import JointModel
+from mvcore.nn import JointEncoder
+from mvcore.priors import StandardPrior
 from mvcore_jmvae import JMVAEConfig
 
 
@@ -71,7 +66,7 @@ class JMVAE(JointModel):
         encodings, grown = self.encode_modalities(batch), warmed(1.0, self.config.warmup, epoch)
         q = self._infer(encodings)
         latents = Latents({"shared": q.rsample(self.config.samples)}, len(batch))
-        scored = estimators.log_likelihoods(self, batch, latents)
+        scored = log_likelihoods(self, batch, latents)
         rows = {f"reconstruction/{m}": -self.weights[m] * latents.mean(v) for m, v in scored.items()}
         rows["kl"] = grown * self.config.beta * q.kl(self.latent_prior().components[0])
         rows |= {f"surrogate/{m}": grown * self.config.alpha * self._from_surrogate(encodings, m) for m in batch.names}

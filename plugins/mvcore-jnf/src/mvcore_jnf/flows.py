@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zuko.nn import MaskedMLP
 
-from mvcore.distributions.diagonal import DiagonalNormal, full
-from mvcore.posteriors.base import Encoded
+from mvcore.distributions import DiagonalNormal, Encoded, full
 
 #: Largest logarithm of a scale that one transform multiplies by; it keeps the gradients of far latents finite.
 BOUND = 5.0

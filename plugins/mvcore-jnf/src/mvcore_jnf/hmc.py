@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mvcore.distributions.diagonal import DiagonalNormal
+from mvcore.distributions import DiagonalNormal
 from mvcore_jnf import HMCConfig
 
 #: A rise of the energy, in nats, by which a trajectory counts as divergent (Betancourt, 2017).

@@ -12,19 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.build import Parts, build_joint_encoder, build_parts
-from mvcore.data.batch import Batch
-from mvcore.data.schema import Schema
-from mvcore.distributions.latents import Latents
-from mvcore.distributions.observations import Observation
+from mvcore.data import Batch, Schema
+from mvcore.distributions import JointDistribution, Latents
 from mvcore.errors import DataError
-from mvcore.losses.base import LossOutput, warmed
-from mvcore.models import estimators
-from mvcore.models.base import Stage
-from mvcore.models.encodings import Encodings
-from mvcore.models.joint import JointModel
-from mvcore.models.multimodal import JointDistribution
-from mvcore.models.priors import StandardPrior
-from mvcore.nn.joint import JointEncoder
+from mvcore.inference import Encodings, log_likelihoods
+from mvcore.likelihoods import Observation
+from mvcore.losses import LossOutput, warmed
+from mvcore.models import JointModel, Stage
+from mvcore.nn import JointEncoder
+from mvcore.priors import StandardPrior
 from mvcore_jnf import JNFConfig
 from mvcore_jnf.flows import ConditionalFlow, FlowDensity
 from mvcore_jnf.posterior import Component, RowMixture, SubsetPosterior
@@ -176,7 +172,7 @@ class JNF(JointModel):
         z, divergence = torch.cat([d.z for d in draws], 1), torch.cat([d.divergence for d in draws], 1)
         weight = -counts.to(z).log()
         latents = Latents({"shared": z}, len(batch), rows=torch.cat([d.rows for d in draws]), log_weight=weight)
-        scored = estimators.log_likelihoods(self, batch, latents)
+        scored = log_likelihoods(self, batch, latents)
         rows = {f"reconstruction/{m}": -self.weights[m] * latents.mean(v) for m, v in scored.items()}
         return {**rows, "kl": beta * latents.mean(divergence)}
 

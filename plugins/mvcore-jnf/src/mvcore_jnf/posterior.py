@@ -11,8 +11,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor
 
-from mvcore.distributions.diagonal import DiagonalNormal
-from mvcore.distributions.latents import How, Latents
+from mvcore.distributions import DiagonalNormal, How, Latents
 from mvcore.errors import DataError
 from mvcore_jnf import HMCConfig
 from mvcore_jnf.hmc import Chains, sample

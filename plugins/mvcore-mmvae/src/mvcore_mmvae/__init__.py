@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from mvcore.components import ComposedConfig, DReGConfig, ProductConfig, StandardPriorConfig
-from mvcore.plugins import ComponentSpec, ModelFacts
-from mvcore.plugins.spec import LossConfig, PosteriorConfig, PriorConfig
+from mvcore.losses import DReGConfig
+from mvcore.models import ComposedConfig
+from mvcore.plugins import ComponentSpec, LossConfig, ModelFacts, PosteriorConfig, PriorConfig
+from mvcore.posteriors import ProductConfig
+from mvcore.priors import StandardPriorConfig
 
 
 @frozen(kw_only=True)
@@ -27,7 +29,7 @@ class MMVAEConfig(ComposedConfig):
 spec = ComponentSpec(
     api=1,
     config=MMVAEConfig,
-    build="mvcore.build:multimodal",
+    build="mvcore.models:build_multimodal",
     summary="Mixture of experts (Shi et al., 2019)",
     paper="https://arxiv.org/abs/1911.03393",
     partial_data="Each row trains on the experts of what it has, with equal weights; absent modalities cost nothing.",

@@ -7,9 +7,10 @@ from typing import Literal
 
 from attrs import field, frozen, validators
 
-from mvcore.components import ComposedConfig, ProductConfig, StandardPriorConfig
-from mvcore.plugins import ComponentSpec, ModelFacts
-from mvcore.plugins.spec import LossConfig, PosteriorConfig, PriorConfig
+from mvcore.models import ComposedConfig
+from mvcore.plugins import ComponentSpec, LossConfig, ModelFacts, PosteriorConfig, PriorConfig
+from mvcore.posteriors import ProductConfig
+from mvcore.priors import StandardPriorConfig
 
 
 @frozen(kw_only=True)
@@ -63,7 +64,7 @@ class MMVAEPlusConfig(ComposedConfig):
 spec = ComponentSpec(
     api=1,
     config=MMVAEPlusConfig,
-    build="mvcore.build:multimodal",
+    build="mvcore.models:build_multimodal",
     summary="Mixture of experts with private latents (Palumbo et al., 2023)",
     paper="https://openreview.net/forum?id=sdQGxouELX",
     partial_data="Each row trains on the experts of what it has, with equal weights; absent modalities cost nothing.",

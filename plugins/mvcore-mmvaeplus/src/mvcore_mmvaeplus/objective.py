@@ -7,15 +7,12 @@ from typing import Literal, final
 
 from torch import Tensor, nn
 
-from mvcore.builders import standard_prior
-from mvcore.data.schema import ModalitySpec
-from mvcore.distributions.latents import Latents
+from mvcore.data import ModalitySpec
+from mvcore.distributions import JointDistribution, Latents
 from mvcore.errors import ConfigError
-from mvcore.losses.base import LossOutput, warmed
-from mvcore.losses.importance import bound, doubly_reparametrised
-from mvcore.models.multimodal import JointDistribution
-from mvcore.models.passes import Pass
-from mvcore.models.priors import Prior
+from mvcore.losses import LossOutput, Pass, bound, doubly_reparametrised, warmed
+from mvcore.plugins import Registry
+from mvcore.priors import Prior
 from mvcore_mmvaeplus import MMVAEPlusLossConfig
 
 _Pairs = tuple[Tensor, Tensor, Tensor]
@@ -117,7 +114,7 @@ def build(
     """The loss, with an auxiliary prior for each private latent."""
     sizes = {m.name: size for m in modalities if (size := private_dims.get(m.name, 0))}
     auxiliary = {
-        m: standard_prior(config.auxiliary, modalities=modalities, latent_dim=size, private_dims={})
+        m: Registry.installed().build(config.auxiliary, modalities=modalities, latent_dim=size, private_dims={})
         for m, size in sizes.items()
     }
     return MMVAEPlusLoss(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from mvcore.components import ComposedConfig, ELBOConfig, ProductConfig
-from mvcore.plugins import ComponentSpec, ModelFacts
-from mvcore.plugins.spec import LossConfig, PosteriorConfig
+from mvcore.losses import ELBOConfig
+from mvcore.models import ComposedConfig
+from mvcore.plugins import ComponentSpec, LossConfig, ModelFacts, PosteriorConfig
+from mvcore.posteriors import ProductConfig
 
 
 @frozen(kw_only=True)
@@ -23,7 +24,7 @@ class MoPoEConfig(ComposedConfig):
 spec = ComponentSpec(
     api=1,
     config=MoPoEConfig,
-    build="mvcore.build:multimodal",
+    build="mvcore.models:build_multimodal",
     summary="Mixture of products of experts (Sutter et al., 2021)",
     paper="https://arxiv.org/abs/2105.02470",
     partial_data="Each row trains on the subsets of the modalities it has, equally weighted; absent ones cost nothing.",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attrs import field, frozen, validators
 
-from mvcore.components import ComposedConfig, ProductConfig
-from mvcore.plugins import ComponentSpec, ModelFacts
-from mvcore.plugins.spec import LossConfig, PosteriorConfig
+from mvcore.models import ComposedConfig
+from mvcore.plugins import ComponentSpec, LossConfig, ModelFacts, PosteriorConfig
+from mvcore.posteriors import ProductConfig
 
 
 @frozen(kw_only=True)
@@ -50,7 +50,7 @@ class MVAEConfig(ComposedConfig):
 spec = ComponentSpec(
     api=1,
     config=MVAEConfig,
-    build="mvcore.build:multimodal",
+    build="mvcore.models:build_multimodal",
     summary="Product of experts (Wu & Goodman, 2018)",
     paper="https://arxiv.org/abs/1802.05335",
     partial_data="Each row trains the bounds of what it has and of each of its modalities; absent ones cost nothing.",

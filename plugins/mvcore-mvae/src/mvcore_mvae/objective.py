@@ -9,11 +9,10 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from mvcore.data.schema import ModalitySpec
-from mvcore.distributions.latents import Latents
+from mvcore.data import ModalitySpec
+from mvcore.distributions import Latents
 from mvcore.errors import ConfigError
-from mvcore.losses.base import LossOutput, warmed
-from mvcore.models.passes import Pass
+from mvcore.losses import LossOutput, Pass, warmed
 from mvcore_mvae import MVAELossConfig
 
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from attrs import Attribute, field, frozen, validators
 
-from mvcore.components import ComposedConfig, ProductConfig
-from mvcore.plugins import ComponentSpec, ModelFacts
-from mvcore.plugins.spec import LossConfig, PosteriorConfig
+from mvcore.models import ComposedConfig
+from mvcore.plugins import ComponentSpec, LossConfig, ModelFacts, PosteriorConfig
+from mvcore.posteriors import ProductConfig
 
 
 @frozen(kw_only=True)
@@ -54,7 +54,7 @@ class MVTCAEConfig(ComposedConfig):
 spec = ComponentSpec(
     api=1,
     config=MVTCAEConfig,
-    build="mvcore.build:multimodal",
+    build="mvcore.models:build_multimodal",
     summary="Total correlation auto-encoder (Hwang et al., 2021)",
     paper="https://openreview.net/forum?id=5Ev8NJxhBF",
     partial_data="Each row trains on the product of what it has, its weights those of its number of modalities.",

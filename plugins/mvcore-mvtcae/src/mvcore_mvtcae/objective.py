@@ -7,10 +7,9 @@ from typing import Literal, final
 
 from torch import Tensor, nn
 
-from mvcore.data.schema import ModalitySpec
+from mvcore.data import ModalitySpec
 from mvcore.errors import ConfigError
-from mvcore.losses.base import LossOutput, warmed
-from mvcore.models.passes import Pass
+from mvcore.losses import LossOutput, Pass, warmed
 from mvcore_mvtcae import MVTCAELossConfig
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import attrs
 from attrs import Attribute, field, frozen, validators
 
-from mvcore.components import PartsConfig
-from mvcore.data.schema import Schema
+from mvcore.data import Schema
 from mvcore.errors import ConfigError
+from mvcore.models import PartsConfig
 from mvcore.plugins import ComponentSpec, ModelFacts
 
 

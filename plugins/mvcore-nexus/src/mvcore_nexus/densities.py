@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from mvcore.data.batch import Batch
-from mvcore.distributions.diagonal import DiagonalNormal
-from mvcore.distributions.latents import How, Latents
+from mvcore.data import Batch
+from mvcore.distributions import DiagonalNormal, How, Latents
 
 if TYPE_CHECKING:
     from mvcore_nexus.model import Nexus

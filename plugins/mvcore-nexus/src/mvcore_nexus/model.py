@@ -10,19 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.build import build_parts
-from mvcore.data.batch import Batch
-from mvcore.data.schema import Schema
-from mvcore.data.transforms import InputTransform
-from mvcore.distributions.diagonal import DiagonalNormal, full
-from mvcore.distributions.latents import Latents
-from mvcore.distributions.likelihoods import LikelihoodDecoder
-from mvcore.distributions.observations import Observation
-from mvcore.losses.base import LossOutput, warmed
-from mvcore.models.base import Model
-from mvcore.models.encodings import Encodings
-from mvcore.models.estimators import BLOCK
-from mvcore.nn.mlp import MLPEncoder, layers
-from mvcore.posteriors.base import Encoded
+from mvcore.data import Batch, InputTransform, Schema
+from mvcore.distributions import DiagonalNormal, Encoded, Latents, full
+from mvcore.inference import BLOCK, Encodings
+from mvcore.likelihoods import LikelihoodDecoder, Observation
+from mvcore.losses import LossOutput, warmed
+from mvcore.models import Model
+from mvcore.nn import MLPEncoder, layers
 from mvcore_nexus import NexusConfig
 from mvcore_nexus.densities import NexusPosterior, NexusPrior, added, at, drawn, spread
 

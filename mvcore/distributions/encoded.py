@@ -1,0 +1,23 @@
+"""What encoders give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+
+@final
+@dataclass(frozen=True)
+class Encoded:
+    """What an encoder returns for n observations: raw parameters; the posterior maps them to scales."""
+
+    loc: Tensor
+    """Locations of the shared latents ``(n, D)``."""
+    log_scale: Tensor
+    """Logarithms of their scales ``(n, D)``, before the posterior's map."""
+    private_loc: Tensor | None = None
+    """Locations of the private latents ``(n, D_m)``, for encoders built with ``private_dim``."""
+    private_log_scale: Tensor | None = None
+    """Logarithms of their scales ``(n, D_m)``."""

@@ -1,0 +1,131 @@
+"""Estimates that every model shares: likelihoods by importance sampling, and imputation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from mvcore.data.batch import Batch
+from mvcore.distributions.latents import Latents
+
+if TYPE_CHECKING:
+    from mvcore.inference.encodings import Encodings
+    from mvcore.models.base import Model
+
+#: Latents that are decoded at once where no gradient is kept: the activations of some thousand rows stay in cache.
+BLOCK = 4096
+
+
+def log_likelihoods(model: Model, batch: Batch, latents: Latents) -> dict[str, Tensor]:
+    """Log p(x_m | latents) ``(K, N)`` for each modality of the batch; 0 where the row does not have it."""
+    return {m: _one(model, batch, latents, m) for m in batch.names}
+
+
+def log_likelihood(model: Model, batch: Batch, encodings: Encodings, K: int) -> Tensor:
+    """Log p(x_O) of each row ``(B,)``."""
+    latents, log_weights = importance_weights(model, batch, encodings, K)
+    return latents.log_mean_exp(log_weights)
+
+
+def importance_weights(model: Model, batch: Batch, encodings: Encodings, K: int) -> tuple[Latents, Tensor]:
+    """Draws of the proposal and ``log p(x_O, z) − log q(z)`` of each, ``(K', N)``."""
+    proposal, prior = model.proposal(encodings), model.prior(encodings)
+    latents = proposal.draw(K, "spread")
+    scored = score(model, batch, latents)
+    return latents, scored + prior.log_prob(latents) - proposal.log_prob(latents)
+
+
+def score(model: Model, batch: Batch, latents: Latents) -> Tensor:
+    """Σ_m log p(x_m | latents) over what the rows have of the batch, ``(K, N)``, decoded block by block."""
+    parts = [_total(log_likelihoods(model, batch, part), part) for part in latents.split(BLOCK)]
+    return torch.cat(parts, dim=0 if latents.K > 1 else 1)
+
+
+def conditional_log_likelihood(
+    model: Model,
+    batch: Batch,
+    target: Sequence[str],
+    given: Sequence[str],
+    estimator: Literal["predictive", "ratio", "reweighted"],
+    K: int,
+) -> Tensor:
+    """Log p(x_T | x_S) of each row ``(B,)``; NaN without a target."""
+    encodings = model.encode_modalities(batch.only([*target, *given]))
+    return conditional_of_encodings(model, encodings, target, given, estimator, K)
+
+
+def conditional_of_encodings(
+    model: Model,
+    both: Encodings,
+    target: Sequence[str],
+    given: Sequence[str],
+    estimator: Literal["predictive", "ratio", "reweighted"],
+    K: int,
+) -> Tensor:
+    """Log p(x_T | x_S) of each row ``(B,)`` from the encodings of T and S together; NaN without a target."""
+    condition, targets = both.only(given), both.batch.only(target)
+    if estimator == "ratio":
+        value = log_likelihood(model, both.batch, both, K) - log_likelihood(model, condition.batch, condition, K)
+    elif estimator == "predictive":
+        latents = model.posterior(condition).draw(K, "spread")
+        value = latents.log_mean_exp(score(model, targets, latents))
+    else:
+        latents, log_weights = importance_weights(model, condition.batch, condition, K)
+        joint = log_weights + score(model, targets, latents)
+        value = latents.log_mean_exp(joint) - latents.log_mean_exp(log_weights)
+    has_target = targets.observed.any(1).to(value.device)
+    return value.where(has_target, torch.nan)
+
+
+def fill(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
+    """One modality of every row: observed values as they are, the rest by the predictive mean."""
+    needed = ~batch.column(name)
+    known = batch.cells.get(name)
+    have = batch.rows(name)
+    if known is not None:
+        needed[have.cpu()[~known.flatten(1).all(1).cpu()]] = True
+    rows = needed.nonzero().squeeze(1).to(batch.device)
+    mean = predictive_mean(model, latents.take(rows), name, batch, rows)
+    if name not in batch.x:
+        return mean
+    x = batch.x[name]
+    out = x.new_empty(len(batch), *x.shape[1:])
+    out[rows] = mean.to(x)
+    out[have] = x if known is None else x.where(known, out[have])
+    return out
+
+
+def predictive_mean(
+    model: Model, latents: Mapping[str, Tensor], name: str, batch: Batch | None = None, rows: Tensor | None = None
+) -> Tensor:
+    """Mean of the decoder's mean over the draws ``(K, N, …)``: ``(N, *shape)``; for categories the most probable.
+
+    The batch and the row ``(N,)`` of each pair say what the context is, where there is any.
+    """
+    K, N = next(iter(latents.values())).shape[:2]
+    step = max(1, BLOCK // max(1, N))
+    blocks = ({n: v[k : k + step] for n, v in latents.items()} for k in range(0, K, step))
+    total = sum(model.observe(block, name, batch, rows).mean.sum(0) for block in blocks)
+    assert isinstance(total, Tensor)
+    return total.argmax(1) if model.schema[name].categories is not None else total / K
+
+
+def _total(values: Mapping[str, Tensor], latents: Latents) -> Tensor:
+    like = next(iter(latents.values.values()))
+    return sum(values.values(), start=like.new_zeros(like.shape[:2]))
+
+
+def _one(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
+    pairs, index = batch.match(name, latents.rows)
+    x, known = batch.x[name], batch.cells.get(name)
+    if index is not None:
+        x, known = x.index_select(0, index), None if known is None else known.index_select(0, index)
+    rows = latents.rows_at(pairs, batch.device)
+    values = model.observe(latents.take(pairs), name, batch, rows).log_prob(x, known)
+    if pairs is None:
+        return values
+    K, N = next(iter(latents.values.values())).shape[:2]
+    return values.new_zeros(K, N).index_copy(1, pairs, values)

@@ -1,0 +1,163 @@
+"""What a trained model gives back for a data set: filled tables with intervals, and an embedding of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.frames import to_frame
+from mvcore.data.schema import ModalitySpec
+from mvcore.data.tables import pandas
+from mvcore.errors import DataError
+from mvcore.inference.predictive import Predicted, predict, rank
+
+if TYPE_CHECKING:
+    from mvcore.models.base import Model
+
+#: Values held at once, K draws of a block of rows: 64 MiB in float32.
+VALUES = 2**24
+
+
+@final
+@frozen(kw_only=True)
+class Imputed:
+    """One modality of every row: DataFrames (ids × columns) where the modality has columns, else tensors.
+
+    What is observed is itself in ``filled``, ``low`` and ``high`` alike, in float32, as the data set holds it.
+    """
+
+    filled: Any
+    """The predictive mean of what is not observed: of booleans the probability of True; of categories the most
+    probable one."""
+    low: Any = None
+    """The lower limits of the interval; None without one, and of categories, which have ``probabilities``."""
+    high: Any = None
+    """The upper limits."""
+    probabilities: Any = None
+    """Of categories: ``(n, P, *shape)``, or a DataFrame whose columns are pairs of column and category."""
+    samples: Tensor | None = None
+    """``(S, n, *shape)``, categories as codes; the s-th samples of all modalities have the same latents."""
+
+
+def impute(
+    model: Model,
+    data: MultimodalDataset,
+    *,
+    interval: float | None = None,
+    K: int = 500,
+    samples: int | None = None,
+    seed: int = 0,
+    batch_size: int = 512,
+) -> dict[str, Imputed]:
+    """Fills every modality of every row, observed values kept, with intervals of the predictive distribution.
+
+    A predictive draw takes latents from the posterior given all that the row has, and a value from the likelihood
+    given these, in data units. The limits are the i-th smallest and i-th greatest of K such draws, with the greatest i
+    that holds a further draw with probability at least ``interval``. They are exact order statistics: rows are worked
+    on in blocks small enough to hold their K draws, so memory does not grow with the rows, and with K only where the
+    K draws of a single row are more than a block.
+
+    Args:
+        model: A trained model.
+        data: Rows with any pattern of observed modalities and cells, columns as in the model's schema.
+        interval: Probability of the intervals, such as 0.9; None for none.
+        K: Draws for each row; at least 2 / (1 − interval) − 1.
+        samples: Predictive samples to return of each row, at most K; None for none.
+        seed: Seed of the draws. Results depend on it, on K and on how rows are blocked.
+        batch_size: Most rows of a block.
+
+    Raises:
+        DataError: If the data does not fit the model, or a number is out of its range.
+        MissingExtraError: If there are tables to return, but no pandas.
+
+    Returns:
+        For each modality of the model its ``Imputed``.
+    """
+    parts = list(predictions(model, data, interval=interval, K=K, samples=samples, seed=seed, batch_size=batch_size))
+    return {spec.name: _joined([part[spec.name] for part in parts], spec, data.ids) for spec in model.schema}
+
+
+def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: int = 512) -> Any:
+    """The posterior mean of the shared latent, one row for each row of the data.
+
+    Returns:
+        A DataFrame (ids × ``z0``, ``z1``, …) where the data has ids, else a tensor ``(n, D)``.
+
+    Raises:
+        DataError: If the data does not fit the model.
+        MissingExtraError: If the data has ids, but there is no pandas.
+    """
+    _check(model, data)
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.cat([model.embed(batch, generator=generator).cpu() for batch in data.batches(batch_size)])
+    if data.ids is None:
+        return values
+    columns = [f"z{d}" for d in range(values.shape[1])]
+    return pandas().DataFrame(values.numpy(), index=pandas().Index(data.ids), columns=columns)
+
+
+def predictions(
+    model: Model,
+    data: MultimodalDataset,
+    *,
+    interval: float | None,
+    K: int,
+    samples: int | None,
+    seed: int,
+    batch_size: int,
+) -> Iterator[dict[str, Predicted]]:
+    """The predictions of the rows in order, block by block, on the host; arguments as for ``impute``."""
+    _check(model, data)
+    if interval is not None and not 0 < interval < 1:
+        raise DataError(f"interval must lie between 0 and 1, such as 0.9; got {interval!r}.")
+    if batch_size < 1 or K < 1 or (interval is not None and rank(interval, K) < 1):
+        least = "1" if interval is None else f"{2 / (1 - interval) - 1:.0f} for an interval of {interval!r}"
+        raise DataError(f"K must be at least {least} and batch_size at least 1; got {K!r} and {batch_size!r}.")
+    if samples is not None and not 1 <= samples <= K:
+        raise DataError(f"samples must be from 1 to K = {K}; got {samples!r}.")
+    generator = torch.Generator().manual_seed(seed)
+    largest = max(spec.size * (spec.categories or 1) for spec in model.schema)
+    for batch in data.batches(min(batch_size, max(1, VALUES // (K * largest)))):
+        out = predict(model, batch.to(model.device), interval=interval, K=K, samples=samples, generator=generator)
+        yield {m: p.cpu() for m, p in out.items()}
+
+
+def _check(model: Model, data: MultimodalDataset) -> None:
+    model.schema.check_same(data.schema)
+    if not len(data):
+        raise DataError("The data set has no rows; there is nothing to fill.")
+    absent = [m for m in model.schema.names if m not in data.schema.names]
+    if not absent:
+        model.check(data)
+
+
+def _joined(parts: list[Predicted], spec: ModalitySpec, ids: Any) -> Imputed:
+    each = {n: _cat([getattr(p, n) for p in parts]) for n in ("filled", "low", "high", "probabilities")}
+    drawn = [p.samples for p in parts if p.samples is not None]
+    samples = torch.cat(drawn, dim=1) if drawn else None
+    if spec.columns is None:
+        return Imputed(**each, samples=samples)
+    probabilities = each.pop("probabilities")
+    frames = {n: None if v is None else to_frame(v, spec, ids) for n, v in each.items()}
+    table = None if probabilities is None else _table_of_probabilities(probabilities, spec, ids)
+    return Imputed(**frames, probabilities=table, samples=samples)
+
+
+def _cat(parts: list[Tensor | None]) -> Tensor | None:
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors) if tensors else None
+
+
+def _table_of_probabilities(probabilities: Tensor, spec: ModalitySpec, ids: Any) -> Any:
+    pd = pandas()
+    codes = range(spec.categories or 0)
+    names = spec.category_names or [tuple(codes)] * spec.size
+    pairs = [(column, i, code) for i, column in enumerate(spec.columns or ()) for code in range(len(names[i]))]
+    values = torch.stack([probabilities[:, code, i] for _, i, code in pairs], dim=1).numpy()
+    columns = pd.MultiIndex.from_tuples([(column, names[i][code]) for column, i, code in pairs])
+    return pd.DataFrame(values, index=None if ids is None else pd.Index(ids), columns=columns)

@@ -1,0 +1,77 @@
+"""What a loss sees of a batch: each quantity computed once, on first use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, final
+
+from torch import Tensor
+
+from mvcore.data.batch import Batch
+from mvcore.distributions.latents import How, Latents
+from mvcore.inference import estimators
+from mvcore.inference.encodings import Encodings
+
+if TYPE_CHECKING:
+    from mvcore.distributions.joint import JointDistribution
+    from mvcore.models.multimodal import MultimodalVAE
+
+
+@final
+class Pass:
+    """One batch on its way through a ``MultimodalVAE``.
+
+    Args:
+        model: The model.
+        batch: The rows; all that they have is scored.
+        epoch: Epochs trained so far; infinite after every warm-up.
+        given: The view of the same rows that the posterior is conditioned on; all that they have, where None.
+    """
+
+    def __init__(
+        self, model: MultimodalVAE, batch: Batch, epoch: float = math.inf, *, given: Batch | None = None
+    ) -> None:
+        self.model, self.batch, self.epoch = model, batch, epoch
+        self.given = batch if given is None else given
+        self._draws: dict[tuple[int, How], Latents] = {}
+
+    @cached_property
+    def encodings(self) -> Encodings:
+        """The encoded modalities of what is given."""
+        return self.model.encode_modalities(self.given)
+
+    @cached_property
+    def posterior(self) -> JointDistribution:
+        """The joint posterior of the shared and the private latents."""
+        return self.model.posterior(self.encodings)
+
+    @cached_property
+    def prior(self) -> JointDistribution:
+        """The prior, over the same rows."""
+        return self.model.prior(self.encodings)
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each modality's log-likelihood in the loss."""
+        return self.model.weights
+
+    def draws(self, K: int = 1, how: How = "random") -> Latents:
+        """Draws from the posterior, the same ones for every loss that asks alike."""
+        if (K, how) not in self._draws:
+            self._draws[K, how] = self.posterior.draw(K, how)
+        return self._draws[K, how]
+
+    def log_likelihoods(self, latents: Latents) -> dict[str, Tensor]:
+        """Log p(x_m | latents) ``(K, N)`` for each modality, without its weight; 0 where the row does not have it."""
+        return estimators.log_likelihoods(self.model, self.batch, latents)
+
+    def reconstruction(self, latents: Latents) -> dict[str, Tensor]:
+        """``weight · log p(x_m | latents)`` ``(K, N)``."""
+        values = self.log_likelihoods(latents)
+        return {m: v if self.weights[m] == 1 else self.weights[m] * v for m, v in values.items()}
+
+    def private_kl(self) -> dict[str, Tensor]:
+        """KL(q(w_m | x_m) ‖ p(w_m)) of each row ``(B,)``, 0 where m is not given."""
+        return self.posterior.private_kl(self.prior)

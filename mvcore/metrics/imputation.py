@@ -1,0 +1,180 @@
+"""How well a hidden modality is predicted from the others, beside simple predictors."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from mvcore.data.batch import Batch
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.errors import NotApplicableError
+from mvcore.evaluation.evaluation import Evaluation, has_and_another
+from mvcore.inference.encodings import Encodings
+from mvcore.inference.estimators import predictive_mean
+from mvcore.metrics import baselines
+from mvcore.metrics.baselines import Array
+from mvcore.metrics.specs import ImputationConfig
+from mvcore.models.base import Model
+
+
+@final
+@frozen(kw_only=True)
+class Imputation:
+    """The scores of one hidden modality: R² of real values and counts, accuracy of categories and 0/1 values."""
+
+    modality: str
+    """The hidden modality."""
+    score: str
+    """``R²`` or ``accuracy``."""
+    rows: int
+    """Test rows that have the modality and at least one other."""
+    model: float
+    """The model's score."""
+    mean: float
+    """Score of the mean, or the most frequent value, of the training rows; an R² of 0 by definition."""
+    ridge: float
+    """Score of ridge regression from the other modalities, their gaps filled with means."""
+    neighbours: float
+    """Score of the mean of the 10 nearest training rows, distances taken over the other modalities alike."""
+
+
+def imputation(
+    model: Model, train: MultimodalDataset, test: MultimodalDataset, *, K: int = 64, batch_size: int = 512
+) -> list[Imputation]:
+    r"""Hides one modality at a time in the test rows and scores its prediction from what is left.
+
+    R² is taken over all known values of the modality, each feature scaled by its range in training,
+    :math:`1 - \sum (x - \hat x)^2 / \sum (x - \bar x)^2` with the training mean :math:`\bar x`.
+
+    Args:
+        model: A trained model.
+        train: Rows that the simple predictors learn from; those the model was trained on.
+        test: Rows to predict, complete or partial.
+        K: Draws of the posterior whose predictions are averaged.
+        batch_size: Rows predicted at once.
+    """
+    results = []
+    for name in test.schema.names:
+        task = Hidden(train, test, name)
+        score = task.score(_imputed(model, task, K, batch_size))
+        results.append(Imputation(modality=name, score=task.kind, rows=len(task.test), model=score, **task.baselines()))
+    return results
+
+
+def imputation_score(
+    model: Model, train: MultimodalDataset, test: MultimodalDataset, name: str, *, K: int = 64, batch_size: int = 512
+) -> float:
+    """The model's score alone for one hidden modality; see ``imputation``."""
+    task = Hidden(train, test, name)
+    return task.score(_imputed(model, task, K, batch_size))
+
+
+@final
+class ImputationMetric:
+    """``imputation/<modality>``, its baselines, and the score for each pattern of the other modalities.
+
+    Args:
+        K: Draws of the posterior whose predictions are averaged; the evaluation's by default.
+        baselines: Whether simple predictors are scored too.
+        min_rows: Rows that a pattern needs for a score of its own.
+    """
+
+    def __init__(self, *, K: int | None = None, baselines: bool = True, min_rows: int = 10) -> None:
+        self.K, self.baselines, self.min_rows = K, baselines, min_rows
+
+    def __call__(self, e: Evaluation) -> dict[str, float]:
+        """Hides one modality at a time; needs the training rows."""
+        train, values = e.training(), {}
+        for name in e.names:
+            if not (bool(has_and_another(e.test.batch(), name).any()) and bool(train.batch().column(name).any())):
+                e.skipped[f"imputation/{name}"] = "No test row has it and another modality, or no training row has it."
+                continue
+            task = Hidden(train, e.test, name)
+            predicted = task.rows_of(self._predict(e, name))
+            values[f"imputation/{name}"] = task.score(predicted)
+            for others, rows in task.patterns().items():
+                if len(rows) >= self.min_rows:
+                    values[f"imputation/{name}/given/{'+'.join(others)}"] = task.score(predicted, rows)
+            if self.baselines:
+                values |= {f"imputation/{name}/{key}": value for key, value in task.baselines().items()}
+        if not values:
+            raise NotApplicableError("No test row has a modality that can be hidden and another to predict it from.")
+        return values
+
+    def _predict(self, e: Evaluation, name: str) -> Tensor:
+        def mean(view: Encodings, batch: Batch) -> Tensor:
+            latents = e.model.posterior(view).draw(self.K or e.K)
+            rows = has_and_another(batch, name).nonzero().squeeze(1).to(batch.device)
+            return predictive_mean(e.model, latents.take(rows), name, batch, rows)
+
+        return torch.cat(e.map(mean, [m for m in e.names if m != name])).cpu()
+
+
+@final
+class Hidden:
+    """The task of predicting one hidden modality: the rows that can be scored, and what is true of them."""
+
+    def __init__(self, train: MultimodalDataset, test: MultimodalDataset, name: str) -> None:
+        self.train, self.name = train, name
+        self.others = [m for m in test.schema.names if m != name]
+        self.test = test.select(has_and_another(test.batch(), name))
+        self.truth, _, self.known = baselines.encoded(self.test, name)
+        learn, self.has_target, known = baselines.encoded(train, name)
+        learn, known = learn[self.has_target], known[self.has_target]
+        self.mean = baselines.known_mean(learn, known)
+        self.learn = np.where(known, learn, self.mean)
+        spread = self.learn.max(0) - self.learn.min(0)
+        self.scale = np.where(spread > 0, spread, 1)
+        discrete = test.schema[name].likelihood in ("bernoulli", "categorical")
+        self.kind = "accuracy" if discrete else "R²"
+
+    def rows_of(self, values: Tensor) -> Array:
+        """Predicted values ``(n, *shape)`` as rows of numbers, categories one-hot."""
+        return baselines.one_hot(self.test, self.name, values)
+
+    def score(self, predicted: Array, rows: Any = slice(None)) -> float:
+        """R² or accuracy of predictions ``(n, F)`` of all rows, over some of the rows."""
+        truth, predicted, known = self.truth[rows], predicted[rows], self.known[rows]
+        if self.kind == "R²":
+            errors = (np.square((truth - p) / self.scale)[known].sum() for p in (predicted, self.mean))
+            left, total = errors
+            return float(1 - left / total) if total > 0 else float("nan")
+        categories = self.test.schema[self.name].categories
+        if categories is None:
+            return float(((predicted > 0.5) == (truth > 0.5))[known].mean())
+        shape = (len(truth), categories, -1)
+        right = truth.reshape(shape).argmax(1) == predicted.reshape(shape).argmax(1)
+        return float(right[known.reshape(shape)[:, 0]].mean())
+
+    def baselines(self) -> dict[str, float]:
+        """Scores of the mean, of ridge regression and of the nearest neighbours."""
+        x_train, x_test = baselines.design(self.train, self.test, self.others)
+        x_train = x_train[self.has_target]
+        return {
+            "mean": self.score(np.broadcast_to(self.mean, self.truth.shape)),
+            "ridge": self.score(baselines.ridge(x_train, self.learn, x_test)),
+            "neighbours": self.score(baselines.neighbours(x_train, self.learn, x_test)),
+        }
+
+    def patterns(self) -> dict[tuple[str, ...], Array]:
+        """The rows with each set of the other modalities, as indices."""
+        observed = self.test.batch().only(self.others).observed
+        found = {}
+        for pattern in observed.unique(dim=0):
+            names = tuple(m for m, has in zip(self.others, pattern.tolist(), strict=True) if has)
+            found[names] = (observed == pattern).all(1).nonzero().squeeze(1).numpy()
+        return found
+
+
+def _imputed(model: Model, task: Hidden, K: int, batch_size: int) -> Array:
+    views = (batch.without([task.name]) for batch in task.test.batches(batch_size))
+    return task.rows_of(torch.cat([model.impute(view, K=K)[task.name].cpu() for view in views]))
+
+
+def build(config: ImputationConfig) -> ImputationMetric:
+    """Builds the scores of hidden modalities."""
+    return ImputationMetric(K=config.K, baselines=config.baselines, min_rows=config.min_rows)

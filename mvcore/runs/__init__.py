@@ -1,0 +1,21 @@
+"""A training described in a file, and the folder that it leaves."""
+
+from typing import TYPE_CHECKING
+
+from mvcore.faces import face
+
+if TYPE_CHECKING:
+    from mvcore.runs.run import (
+        DataTable as DataTable,
+        data_of as data_of,
+        model_folder as model_folder,
+        read_tables as read_tables,
+        train as train,
+    )
+else:
+    __all__, __getattr__, __dir__ = face(
+        __name__,
+        {
+            "run": ("DataTable", "data_of", "model_folder", "read_tables", "train"),
+        },
+    )

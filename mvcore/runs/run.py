@@ -1,0 +1,213 @@
+"""A training described in one TOML file: its data, its model, its options; and the folder that it leaves.
+
+::
+
+    runs/mopoe/  config.json   what was asked for
+                 model/        the trained model, as ``mvcore.save`` writes it
+                 history.json  one row an epoch
+                 checkpoint/   where an interrupted training goes on
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from attrs import Attribute, field, frozen
+
+from mvcore import config as configs
+from mvcore.config.converter import unknown_key
+from mvcore.errors import ConfigError, DataError, ModelFileError
+from mvcore.options import TrainingConfig
+from mvcore.plugins.spec import DatasetConfig
+from mvcore.storage.writing import write_whole
+from mvcore.validators import not_negative, share
+
+if TYPE_CHECKING:
+    from mvcore.data.dataset import MultimodalDataset
+    from mvcore.training.fit import Run
+
+
+def _share_of_rows(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    if not 0 < value <= 1:
+        raise ValueError(f"{attribute.name} must be in (0, 1], got {value!r}")
+
+
+@final
+@frozen(kw_only=True)
+class DataTable:
+    """The table ``[data]``: a registered data set, or a folder with a table for each modality."""
+
+    use: DatasetConfig | None = None
+    """A registered data set: its name, or a table with ``use`` and its fields."""
+    folder: str | None = None
+    """A folder with one CSV or Parquet file a modality, ``labs.csv``, ``rna.parquet``, …; ids in the first column."""
+    likelihoods: Mapping[str, str] = field(factory=dict)
+    """The likelihood of each modality of a folder; normal for those that are not named."""
+    train: float = field(default=0.8, validator=_share_of_rows)
+    """Share of the rows to train on; the others are for evaluation. 1: there are none."""
+    validation: float = field(default=0.0, validator=share)
+    """Share of the training rows by which the best epoch is chosen; 0: the last epoch is kept."""
+    hide: float = field(default=0.0, validator=share)
+    """Probability with which each modality of a training row is hidden, completely at random."""
+    seed: int = field(default=0, validator=not_negative)
+    """Seed of the split and of what is hidden."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuses two sources, or none."""
+        if (self.use is None) == (self.folder is None):
+            raise ValueError("name one source, either use = '…' (a registered data set) or folder = '…'")
+
+
+@final
+@frozen(kw_only=True)
+class Parts:
+    """The rows of a run: to train on, to choose the best epoch by, to evaluate on."""
+
+    train: MultimodalDataset
+    validation: MultimodalDataset | None
+    test: MultimodalDataset | None
+
+
+def read(path: str | Path, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """The tables of a config file, some values replaced.
+
+    Args:
+        path: A TOML file with the tables ``[data]``, ``[model]`` and ``[training]``.
+        changes: Values to set, each ``"table.field=value"``, the value as in TOML; what is no TOML is a string.
+
+    Raises:
+        ConfigError: If the file cannot be read, or has a table that no run has.
+    """
+    tables = configs.read_toml(path)
+    for change in changes:
+        _set(tables, change)
+    names = ("data", "model", "training")
+    faults = [f"{name}: {unknown_key(name, names)}" for name in tables if name not in names]
+    faults += [
+        f"{name}: expected a table, got {tables.get(name)!r}" for name in names[:2] if not _is_table(tables, name)
+    ]
+    if faults:
+        raise ConfigError(faults, str(path))
+    return tables
+
+
+def parts(table: Mapping[str, Any]) -> Parts:
+    """The rows that the table ``[data]`` asks for.
+
+    Raises:
+        ConfigError: If the table does not fit; it has all problems.
+        DataError: If the data cannot be used.
+    """
+    import mvcore
+    from mvcore.plugins.registry import Registry
+
+    wanted = configs.structure_as(DataTable, table, path="data")
+    if wanted.use is not None:
+        data: MultimodalDataset = Registry.installed().build(wanted.use)
+    else:
+        data = mvcore.from_frames(read_tables(str(wanted.folder)), likelihoods=wanted.likelihoods)
+    test = validation = None
+    if wanted.train < 1:
+        data, test = data.split(wanted.train, seed=wanted.seed)
+    if wanted.validation:
+        data, validation = data.split(1 - wanted.validation, seed=wanted.seed + 1)
+    if wanted.hide:
+        data = mvcore.mcar(data, wanted.hide, seed=wanted.seed)
+    return Parts(train=data, validation=validation, test=test)
+
+
+def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, progress: bool = True) -> Run:
+    """Trains what a config file describes and leaves the run's folder; an interrupted one goes on where it stopped.
+
+    Raises:
+        ConfigError: If the file does not fit.
+        ModelFileError: If the folder holds something else, or a finished run.
+    """
+    import torch
+
+    import mvcore
+
+    tables, folder = read(path, changes), Path(out)
+    if (folder / "model").exists():
+        raise ModelFileError(f"{str(folder)!r} holds a finished run; choose another folder.", path=folder)
+    options = configs.structure_as(TrainingConfig, tables.get("training", {}), path="training")
+    rows = parts(tables["data"])
+    fields = {name: value for name, value in tables["model"].items() if name != "use"}
+    torch.manual_seed(options.seed)
+    model = mvcore.create(tables["model"].get("use", "multimodal"), rows.train, **fields)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
+    run = mvcore.fit(
+        model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True, progress=progress,
+        **{name: getattr(options, name) for name in tables.get("training", {})},
+    )  # fmt: skip
+    write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
+    mvcore.save(run.model, folder / "model")
+    return run
+
+
+def model_folder(path: str | Path) -> Path:
+    """The saved model in a run's folder, or the folder itself."""
+    folder = Path(path)
+    return folder / "model" if (folder / "model" / "config.json").is_file() else folder
+
+
+def data_of(path: str | Path) -> Parts:
+    """The rows of a run, as its config asks for them."""
+    file = Path(path) / "config.json"
+    try:
+        tables = json.loads(file.read_text(encoding="utf-8"))
+        return parts(tables["data"])
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise ModelFileError(f"{str(path)!r} is not the folder of a run: {fault!r}.", path=file) from fault
+
+
+def read_tables(folder: str | Path) -> dict[str, Any]:
+    """The DataFrames of a folder by the names of their files, ``labs.csv`` as ``labs``; the first column is the index.
+
+    Raises:
+        DataError: If the folder has no table, two of one name, or one that cannot be read.
+    """
+    from mvcore.data.tables import pandas
+
+    pd, found = pandas(), {}
+    readers = {".csv": lambda file: pd.read_csv(file, index_col=0), ".parquet": pd.read_parquet}
+    for file in sorted(Path(folder).glob("*")):
+        if file.suffix not in readers:
+            continue
+        if file.stem in found:
+            raise DataError(f"{str(folder)!r} has two tables called {file.stem!r}; keep one of them.")
+        try:
+            found[file.stem] = readers[file.suffix](file)
+        except (OSError, ValueError, ImportError) as fault:
+            raise DataError(f"{str(file)!r} cannot be read as a table: {fault}.") from fault
+    if not found:
+        raise DataError(f"{str(folder)!r} has no table; expected one CSV or Parquet file for each modality.")
+    return found
+
+
+def _set(tables: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    *parents, last = path.strip().split(".")
+    if not equals or not parents:
+        raise ConfigError([f"{change!r} is not of the form table.field=value"], "--set")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for depth, name in enumerate(parents, start=1):
+        here = tables.setdefault(name, {})
+        if isinstance(here, str):  # a component by its name alone
+            here = tables[name] = {"use": here}
+        if not isinstance(here, dict):
+            raise ConfigError([f"{'.'.join(parents[:depth])} is {here!r}, which has no fields"], "--set")
+        tables = here
+    tables[last] = value
+
+
+def _is_table(tables: Mapping[str, Any], name: str) -> bool:
+    return isinstance(tables.get(name), dict)
