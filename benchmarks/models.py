@@ -42,7 +42,10 @@ def measure(name: str, same: bool, seed: int) -> Scores:
     fields, options = dict(CHEAPER.get(name, {})), {}
     if same:
         reference = MultimodalVAEConfig()
-        fields |= {"modalities": reference.complete(train.schema).modalities, "latent_dim": reference.latent_dim}
+        fields |= {
+            "modalities": mvcore.create("multimodal", train).config.modalities,
+            "latent_dim": reference.latent_dim,
+        }
         options = {"lr": reference.recipe().lr, "schedule": reference.recipe().schedule}
     torch.manual_seed(seed)
     model = mvcore.create(name, train, **fields)

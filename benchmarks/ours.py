@@ -180,7 +180,7 @@ def coherence_encoding_anew(model: Model, rows: Rows) -> Callable[[], None]:
         for given in subsets:
             latents = model.encode(data.batch().only(given))
             for target in set(names) - set(given):
-                classifiers[target](model.decode(latents.values, [target])[target].mean[0])
+                classifiers[target](model.decode(latents.values, target).mean[0])
 
     return measure
 

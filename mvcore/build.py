@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, cast, final
 
 import attrs
 from torch import nn
 
-from mvcore.config.plain import edit
+from mvcore.config.plain import edit, structure
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import Affine, InputTransform
 from mvcore.errors import ConfigError
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.registry import Registry
+from mvcore.plugins.spec import LikelihoodConfig, ModelConfig
 
 if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset
@@ -51,7 +52,10 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
     registry = Registry.installed()
     schema = data if isinstance(data, Schema) else data.schema
     spec = registry.spec("model", name)
-    config = spec.config().complete(schema)  # type: ignore[attr-defined]
+    likelihoods = _likelihoods(schema, fields, registry)
+    named = [attrs.evolve(m, likelihood=_name_of(likelihoods[m.name], m.likelihood, registry)) for m in schema]
+    schema = attrs.evolve(schema, modalities=named)
+    config = cast(ModelConfig, spec.config()).complete(schema, likelihoods)
     model: Model = registry.build(edit(config, _flat(fields, config), registry), schema)
     return model
 
@@ -76,7 +80,7 @@ class Parts:
     inputs: Mapping[str, InputTransform]
     encoders: Mapping[str, nn.Module]
     decoders: Mapping[str, LikelihoodDecoder]
-    weights: Mapping[str, float]
+    modality_weights: Mapping[str, float]
 
 
 def build_parts(
@@ -101,7 +105,7 @@ def build_parts(
     if missing := [m for m in schema.names if m not in config.modalities]:
         raise ConfigError([f"modalities.{m}: has no parts; mvcore.create fills in defaults" for m in missing])
     registry = Registry.installed()
-    parts: dict[str, dict[str, Any]] = {"inputs": {}, "encoders": {}, "decoders": {}, "weights": {}}
+    parts: dict[str, dict[str, Any]] = {"inputs": {}, "encoders": {}, "decoders": {}, "modality_weights": {}}
     for m in schema:
         own, latent = config.modalities[m.name], (latent_dims or {}).get(m.name, config.latent_dim)
         sizes = {"modality": m, "latent_dim": latent, "private_dim": (private_dims or {}).get(m.name, 0),
@@ -113,7 +117,7 @@ def build_parts(
         parts["encoders"][m.name] = registry.build(own.encoder, **sizes)
         parts["decoders"][m.name] = LikelihoodDecoder(network, likelihood, target)
         largest = max(other.size for other in schema)
-        parts["weights"][m.name] = largest / m.size if own.weight == "dimension" else own.weight
+        parts["modality_weights"][m.name] = largest / m.size if own.weight == "dimension" else own.weight
     return Parts(**parts)
 
 
@@ -135,6 +139,28 @@ def build_joint_encoder(config: PartsConfig, schema: Schema, hidden: Sequence[in
                 context_dim=schema.context_dim,
             )  # fmt: skip
     return JointEncoder(sizes, networks, config.latent_dim, hidden, context_dim=schema.context_dim)
+
+
+def _likelihoods(schema: Schema, fields: Mapping[str, Any], registry: Registry) -> dict[str, LikelihoodConfig]:
+    """The likelihood of each modality: what the caller names, or else what the data does."""
+    tables = fields.get("modalities")
+    found = {}
+    for m in schema:
+        table = tables.get(m.name) if isinstance(tables, Mapping) else None
+        given = table.get("likelihood") if isinstance(table, Mapping) else getattr(table, "likelihood", None)
+        given = fields.get(f"modalities.{m.name}.likelihood", given)
+        if given is None or (isinstance(given, Mapping) and "use" not in given):
+            given = m.likelihood  # fields alone change the one that the data names
+        if not isinstance(given, LikelihoodConfig):
+            given = structure("likelihood", given, registry, f"modalities.{m.name}.likelihood")
+        found[m.name] = cast(LikelihoodConfig, given)
+    return found
+
+
+def _name_of(likelihood: LikelihoodConfig, written: str, registry: Registry) -> str:
+    """How a schema calls a likelihood: as it is written, if that means it, else by its name; a plugin's by its id."""
+    entry = registry.entry_of(type(likelihood))
+    return written if written in (entry.name, entry.id) else entry.name if entry.dist == "mvcore" else entry.id
 
 
 def _flat(fields: Mapping[str, Any], config: Any) -> dict[str, Any]:

@@ -73,9 +73,9 @@ def test_a_scalar_shape_is_refused(shape: Any, message: str) -> None:
         mvcore.create("multimodal", Schema.from_shapes({"a": shape}))
 
 
-def test_a_likelihood_without_defaults_is_named() -> None:
+def test_a_likelihood_that_is_not_installed_is_named() -> None:
     schema = Schema((ModalitySpec(name="a", shape=(2,), likelihood="weibull"),))
-    with pytest.raises(ConfigError, match=r"a: no default for the likelihood 'weibull' \(known: normal, laplace"):
+    with pytest.raises(ConfigError, match=r"modalities.a.likelihood\n  No likelihood is named 'weibull'"):
         mvcore.create("multimodal", schema)
     words = Schema((ModalitySpec(name="a", shape=(2,), likelihood="categorical"),))
     with pytest.raises(ConfigError, match="needs the schema to say how many categories"):
@@ -103,10 +103,10 @@ def test_fields_reach_the_parts_that_their_paths_name() -> None:
         layer_norm=True,  # the default parts of a table, one field changed
     )
     assert config.modalities["image"].encoder == MLPEncoderConfig()
-    assert model.weights == {"image": 1.0, "labs": 1.0}  # 64 values are the most, so 64 / 64
+    assert model.modality_weights == {"image": 1.0, "labs": 1.0}  # 64 values are the most, so 64 / 64
     assert model.private_dims == {"labs": 2}
     other = mvcore.create("multimodal", SCHEMA, **{"modalities.labs.weight": "dimension"})
-    assert other.weights["labs"] == 64 / 5
+    assert other.modality_weights["labs"] == 64 / 5
 
 
 def test_an_edit_leaves_the_other_defaults() -> None:
@@ -141,3 +141,13 @@ def test_a_table_changes_a_part_and_one_with_use_replaces_it():
     assert replaced.loss == IWAEConfig(samples=3)
     with pytest.raises(ConfigError, match="betta: unknown key, did you mean 'beta'"):
         mvcore.create("multimodal", data, loss={"betta": 1.0})
+
+
+def test_a_likelihood_that_the_caller_names_brings_its_own_defaults_and_the_schema_says_so() -> None:
+    data = MultimodalDataset({"genes": np.arange(12.0).reshape(6, 2), "labs": np.ones((6, 3))})
+    model: Any = mvcore.create("multimodal", data, modalities={"genes": {"likelihood": "poisson"}})
+    genes = model.config.modalities["genes"]
+    assert (genes.input, genes.target) == ("log1p_standardize", "none")  # a standardised count is none
+    assert [m.likelihood for m in model.schema] == ["poisson", "normal"]
+    by_path: Any = mvcore.create("multimodal", data, **{"modalities.genes.likelihood": {"use": "poisson"}})
+    assert by_path.config == model.config

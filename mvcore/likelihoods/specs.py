@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
-from mvcore.plugins.spec import ComponentSpec, LikelihoodConfig
+from mvcore.plugins.spec import ComponentSpec, LikelihoodConfig, Support
 from mvcore.validators import positive
 
 LearnScale = Literal["no", "feature", "predicted"]
@@ -21,6 +21,10 @@ class NormalConfig(LikelihoodConfig):
     learn_scale: LearnScale = "no"
     """``feature``: one learned scale for each feature; ``predicted``: the decoder gives it for each value."""
 
+    def with_learned_scale(self) -> Self:
+        """The same with a scale learned for each feature."""
+        return evolve(self, learn_scale="feature")
+
 
 @frozen(kw_only=True)
 class LaplaceConfig(LikelihoodConfig):
@@ -30,6 +34,10 @@ class LaplaceConfig(LikelihoodConfig):
     """The scale, in the units of the target transform; where it is learned, its start."""
     learn_scale: LearnScale = "no"
     """``feature``: one learned scale for each feature; ``predicted``: the decoder gives it for each value."""
+
+    def with_learned_scale(self) -> Self:
+        """The same with a scale learned for each feature."""
+        return evolve(self, learn_scale="feature")
 
 
 @frozen(kw_only=True)
@@ -43,29 +51,51 @@ class StudentTConfig(LikelihoodConfig):
     learn_scale: LearnScale = "no"
     """``feature``: one learned scale for each feature; ``predicted``: the decoder gives it for each value."""
 
+    def with_learned_scale(self) -> Self:
+        """The same with a scale learned for each feature."""
+        return evolve(self, learn_scale="feature")
+
 
 @frozen(kw_only=True)
 class BernoulliConfig(LikelihoodConfig):
     """Independent 0/1 values, from logits."""
+
+    support: ClassVar[Support] = "unit"
+    default_input: ClassVar[str] = "none"
+    default_target: ClassVar[str] = "none"
 
 
 @frozen(kw_only=True)
 class CategoricalConfig(LikelihoodConfig):
     """Independent categories 0 … categories − 1, as many as the schema says."""
 
+    support: ClassVar[Support] = "categories"
+    default_input: ClassVar[str] = "none"
+    default_target: ClassVar[str] = "none"
+
+
+class _CountConfig(LikelihoodConfig):
+    """Base of the configs of counts."""
+
+    __slots__ = ()
+
+    support: ClassVar[Support] = "counts"
+    default_input: ClassVar[str] = "log1p_standardize"
+    default_target: ClassVar[str] = "none"
+
 
 @frozen(kw_only=True)
-class PoissonConfig(LikelihoodConfig):
+class PoissonConfig(_CountConfig):
     """Counts whose variance is their mean."""
 
 
 @frozen(kw_only=True)
-class NegativeBinomialConfig(LikelihoodConfig):
+class NegativeBinomialConfig(_CountConfig):
     """Counts, with a learned dispersion for each feature."""
 
 
 @frozen(kw_only=True)
-class ZeroInflatedNegativeBinomialConfig(LikelihoodConfig):
+class ZeroInflatedNegativeBinomialConfig(_CountConfig):
     """Counts with more zeros than a negative binomial has, and a learned dispersion for each feature."""
 
 

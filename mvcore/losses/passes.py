@@ -53,9 +53,9 @@ class Pass:
         return self.model.prior(self.encodings)
 
     @property
-    def weights(self) -> Mapping[str, float]:
+    def modality_weights(self) -> Mapping[str, float]:
         """The weight of each modality's log-likelihood in the loss."""
-        return self.model.weights
+        return self.model.modality_weights
 
     def draws(self, K: int = 1, how: How = "random") -> Latents:
         """Draws from the posterior, the same ones for every loss that asks alike."""
@@ -70,7 +70,7 @@ class Pass:
     def reconstruction(self, latents: Latents) -> dict[str, Tensor]:
         """``weight · log p(x_m | latents)`` ``(K, N)``."""
         values = self.log_likelihoods(latents)
-        return {m: v if self.weights[m] == 1 else self.weights[m] * v for m, v in values.items()}
+        return {m: v if self.modality_weights[m] == 1 else self.modality_weights[m] * v for m, v in values.items()}
 
     def private_kl(self) -> dict[str, Tensor]:
         """KL(q(w_m | x_m) ‖ p(w_m)) of each row ``(B,)``, 0 where m is not given."""

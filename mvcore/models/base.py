@@ -104,11 +104,14 @@ class Model(nn.Module, ABC):
         """p(latents) for the rows of the encodings, or, without any, for one row that stands for all."""
 
     @abstractmethod
-    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
-        """p(x_m | latents) for latents ``(K, N, *shape)``, each with batch shape (K, N).
+    def decode(self, latents: Mapping[str, Tensor], name: str, context: Tensor | None = None) -> Observation:
+        """p(x_m | latents) of one modality, with batch shape (K, N). Call ``observe`` to decode for rows.
 
-        Where the schema has covariates, those of each pair's row are among the latents as ``context (K, N, C)``:
-        ``self.decoders[m](z, latents.get("context"))``. Call ``observe`` to decode for rows.
+        Args:
+            latents: Latents ``(K, N, *shape)``.
+            name: The modality.
+            context: The covariates of each pair's row ``(K, N, C)``, which its decoder is called with; None where the
+                schema has none.
         """
 
     def proposal(self, encodings: Encodings) -> LatentDistribution:
@@ -163,12 +166,13 @@ class Model(nn.Module, ABC):
         Raises:
             DataError: If the schema has covariates and no batch is given, or the batch lacks one.
         """
+        told = None
         if self.schema.context:
             context = self.context_of(Batch({}, torch.ones(0, 0)) if batch is None else batch, rows)
             assert context is not None
             shape = next(iter(latents.values())).shape[:2]
-            latents = {**latents, "context": context.expand(*shape, -1)}
-        observation = self.decode(latents, [name])[name]
+            told = context.expand(*shape, -1)
+        observation = self.decode(latents, name, told)
         factors = None if batch is None else batch.size_factors.get(name)
         if factors is None:
             return observation

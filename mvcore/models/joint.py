@@ -7,31 +7,33 @@ from abc import ABC
 from collections.abc import Mapping
 from typing import final
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from mvcore.build import Parts
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
-from mvcore.data.transforms import InputTransform
 from mvcore.distributions.diagonal import DiagonalNormal
+from mvcore.distributions.joint import JointDistribution
 from mvcore.errors import DataError
-from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.inference.encodings import Encodings
+from mvcore.likelihoods.observations import Observation
 from mvcore.models.base import Model
 from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.spec import ModelConfig
+from mvcore.priors.standard import StandardPrior
 
 #: Share of complete rows below which ``check_training`` warns.
 FEW = 0.1
 
 
 class JointModel(Model, ABC):
-    """A model that encodes complete rows by a joint encoder q(z | X).
+    """A model that encodes complete rows by a joint encoder q(z | X), with the standard normal as its prior.
 
     Args:
         schema: The modalities.
-        inputs: For each modality the transform that its encoder's input goes through.
-        encoders: For each modality its encoder.
-        decoders: For each modality its decoder network with its likelihood.
+        parts: Their input transforms, encoders, decoders and weights.
         joint_encoder: The encoder of complete rows.
+        latent_dim: Dimensions D of the latent.
         partial: The name of the rule for rows that lack a modality; ``refuse``: there is none.
         rule: What ``partial`` is set to so that such rows train; for errors.
         config: The config the model was built from.
@@ -41,16 +43,25 @@ class JointModel(Model, ABC):
         self,
         schema: Schema,
         *,
-        inputs: Mapping[str, InputTransform],
-        encoders: Mapping[str, nn.Module],
-        decoders: Mapping[str, LikelihoodDecoder],
+        parts: Parts,
         joint_encoder: JointEncoder,
+        latent_dim: int,
         partial: str,
         rule: str,
         config: ModelConfig | None = None,
     ) -> None:
-        super().__init__(schema, inputs=inputs, encoders=encoders, decoders=decoders, config=config)
+        super().__init__(schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, config=config)
         self.joint_encoder, self.partial, self.rule = joint_encoder, partial, rule
+        self.latent_prior, self.modality_weights = StandardPrior(latent_dim), dict(parts.modality_weights)
+
+    def prior(self, encodings: Encodings | None = None) -> JointDistribution:
+        """The standard normal."""
+        return JointDistribution(self.latent_prior(), {}, None if encodings is None else encodings.batch)
+
+    def decode(self, latents: Mapping[str, Tensor], name: str, context: Tensor | None = None) -> Observation:
+        """Decodes a modality from the shared latent."""
+        observation: Observation = self.decoders[name](latents["shared"], context)
+        return observation
 
     @final
     def check_training(self, observed: Tensor) -> None:
@@ -87,7 +98,6 @@ class JointModel(Model, ABC):
     def encode_jointly(self, batch: Batch) -> DiagonalNormal:
         """The joint posterior ``(n, D)`` of the complete rows, of which there may be none."""
         whole = batch if batch.complete else batch.select(batch.observed.all(1))
-        x = {m: self.inputs[m](whole.x[m], *([whole.cells[m]] if m in whole.cells else [])) for m in whole.names}
-        context = self.context_of(whole)
-        density: DiagonalNormal = self.joint_encoder(x, whole.cells, context)
+        x = {m: self.inputs[m](whole.x[m], whole.cells.get(m)) for m in whole.names}
+        density: DiagonalNormal = self.joint_encoder(x, whole.cells, self.context_of(whole))
         return density

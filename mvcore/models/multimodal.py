@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, final
 
 import torch
@@ -50,7 +50,7 @@ class MultimodalVAE(Model):
         loss: The objective; the negative ELBO by default.
         inputs: For each modality the transform before its encoder; none by default.
         private_dims: Dimensions D_m of the private latents; 0 by default.
-        weights: Weight of each log-likelihood in the loss; 1 by default. Never part of a likelihood estimate.
+        modality_weights: Weight of each log-likelihood in the loss; 1 by default. Never part of a likelihood estimate.
         modality_dropout: Probability with which each modality of a row is hidden from the posterior in training, given
             that one stays. All that the row has is scored: the loss is a bound still, with another proposal.
         config: The config the model was built from; None where it was put together by hand.
@@ -71,12 +71,12 @@ class MultimodalVAE(Model):
         loss: nn.Module | None = None,
         inputs: Mapping[str, InputTransform] | None = None,
         private_dims: Mapping[str, int] | None = None,
-        weights: Mapping[str, float] | None = None,
+        modality_weights: Mapping[str, float] | None = None,
         modality_dropout: float = 0.0,
         config: ModelConfig | None = None,
     ) -> None:
         for what, given in {"encoders": encoders, "decoders": decoders, "inputs": inputs, "private_dims": private_dims,
-                            "weights": weights}.items():  # fmt: skip
+                            "modality_weights": modality_weights}.items():  # fmt: skip
             _check_names(what, given, schema, complete=what in ("encoders", "decoders"))
         if inputs is None:
             inputs = {m.name: InputTransform(m.shape, "none", m.categories) for m in schema}
@@ -84,14 +84,14 @@ class MultimodalVAE(Model):
         self.latent_dim = latent_dim
         self.private_dims = {m: d for m in schema.names if (d := (private_dims or {}).get(m, 0))}
         self.modality_dropout = modality_dropout
-        self.weights = {m: float((weights or {}).get(m, 1.0)) for m in schema.names}
-        self.joint = posterior or ProductOfExperts(schema.names, prior_expert="every")
+        self.modality_weights = {m: float((modality_weights or {}).get(m, 1.0)) for m in schema.names}
+        self.joint_posterior = posterior or ProductOfExperts(schema.names, prior_expert="every")
         self.latent_prior = prior or StandardPrior(latent_dim, self.private_dims)
         self.loss = loss or ELBO()
-        if type(self.latent_prior().components) is not self.joint.family:
+        if type(self.latent_prior().components) is not self.joint_posterior.family:
             raise DataError(
                 f"The prior is {type(self.latent_prior().components).__name__}, the posterior's experts are "
-                f"{self.joint.family.__name__}; give both the same family."
+                f"{self.joint_posterior.family.__name__}; give both the same family."
             )
         self._try_networks()
 
@@ -110,7 +110,7 @@ class MultimodalVAE(Model):
     def posterior(self, encodings: Encodings) -> JointDistribution:
         """The joint posterior of the shared latent, and that of each private one."""
         prior, batch = self.latent_prior(), encodings.batch
-        shared = self.joint(encodings.experts, batch, prior.components[0])
+        shared = self.joint_posterior(encodings.experts, batch, prior.components[0])
         private = {m: self._private(m, encodings) for m in self.private_dims}
         return JointDistribution(shared, private, batch)
 
@@ -119,13 +119,13 @@ class MultimodalVAE(Model):
         private = {m: self.latent_prior.private(m) for m in self.private_dims}
         return JointDistribution(self.latent_prior(), private, None if encodings is None else encodings.batch)
 
-    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
-        """Decodes each modality from the shared latent and its private one."""
-        return {m: self.decoders[m](self._code(latents, m), latents.get("context")) for m in modalities}
-
-    def _code(self, latents: Mapping[str, Tensor], name: str) -> Tensor:
-        shared = latents["shared"]
-        return torch.cat([shared, latents[f"private/{name}"]], -1) if name in self.private_dims else shared
+    def decode(self, latents: Mapping[str, Tensor], name: str, context: Tensor | None = None) -> Observation:
+        """Decodes a modality from the shared latent and its private one."""
+        z = latents["shared"]
+        if name in self.private_dims:
+            z = torch.cat([z, latents[f"private/{name}"]], -1)
+        observation: Observation = self.decoders[name](z, context)
+        return observation
 
     def _private(self, name: str, encodings: Encodings) -> Diagonal:
         prior, batch = self.latent_prior.private(name), encodings.batch
@@ -133,7 +133,7 @@ class MultimodalVAE(Model):
         if name not in encodings.experts:
             return everywhere
         encoded = encodings.experts[name]
-        density = self.joint.to_family(encoded.private_loc, encoded.private_log_scale)
+        density = self.joint_posterior.to_family(encoded.private_loc, encoded.private_log_scale)
         return density if len(density.loc) == len(batch) else everywhere.replaced(batch.rows(name), density)
 
     def _try_networks(self) -> None:
@@ -180,7 +180,7 @@ def build_multimodal(config: ComposedConfig, schema: Schema) -> MultimodalVAE:
         encoders=parts.encoders,
         decoders=parts.decoders,
         inputs=parts.inputs,
-        weights=parts.weights,
+        modality_weights=parts.modality_weights,
         private_dims=private_dims,
         posterior=registry.build(config.posterior, **sizes),
         prior=registry.build(config.prior, **sizes),

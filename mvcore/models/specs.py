@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from attrs import Attribute, evolve, field, frozen
 
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import ConfigError
-from mvcore.likelihoods.specs import (
-    BernoulliConfig,
-    CategoricalConfig,
-    LaplaceConfig,
-    NegativeBinomialConfig,
-    NormalConfig,
-    PoissonConfig,
-    StudentTConfig,
-    ZeroInflatedNegativeBinomialConfig,
-)
 from mvcore.losses.specs import ELBOConfig
 from mvcore.nn.specs import ConvDecoderConfig, ConvEncoderConfig, MLPDecoderConfig, MLPEncoderConfig
 from mvcore.options import TrainingConfig
@@ -36,12 +26,6 @@ from mvcore.plugins.spec import (
 from mvcore.posteriors.specs import ProductConfig
 from mvcore.priors.specs import StandardPriorConfig
 from mvcore.validators import not_negative, positive, share
-
-_COUNTS: tuple[type[LikelihoodConfig], ...] = (
-    PoissonConfig,
-    NegativeBinomialConfig,
-    ZeroInflatedNegativeBinomialConfig,
-)
 
 
 @frozen(kw_only=True)
@@ -63,7 +47,7 @@ class ModalityConfig:
 
     @target.validator
     def _check_target(self, attribute: Attribute[Any], value: Any) -> None:
-        if value != "none" and isinstance(self.likelihood, (BernoulliConfig, CategoricalConfig, *_COUNTS)):
+        if value != "none" and self.likelihood.support != "real":
             raise ValueError(f"target must be 'none' for 0/1 values, categories and counts, got {value!r}")
 
     @weight.validator
@@ -72,35 +56,18 @@ class ModalityConfig:
             positive(self, attribute, value)
 
     @classmethod
-    def default(cls, modality: ModalitySpec) -> ModalityConfig:
+    def default(cls, modality: ModalitySpec, likelihood: LikelihoodConfig) -> ModalityConfig:
         """The parts that fit a modality's shape and likelihood."""
         image = len(modality.shape) == 3 and min(modality.shape[1:]) >= 8 and modality.categories is None
-        real = modality.likelihood in ("normal", "laplace", "student_t") and len(modality.shape) == 1
-        likelihood = _LIKELIHOODS.get(modality.likelihood)
-        if likelihood is None:
-            known = ", ".join(_LIKELIHOODS)
-            raise ConfigError(
-                [f"{modality.name}: no default for the likelihood {modality.likelihood!r} (known: {known})"]
-            )
+        table = len(modality.shape) == 1
+        scaled = table or likelihood.support != "real"
         return cls(
             encoder=ConvEncoderConfig() if image else MLPEncoderConfig(),
             decoder=ConvDecoderConfig() if image else MLPDecoderConfig(),
-            likelihood=likelihood(),
-            input="log1p_standardize" if likelihood in _COUNTS else "standardize" if real else "none",
-            target="standardize" if real else "none",
+            likelihood=likelihood,
+            input=likelihood.default_input if scaled else "none",  # type: ignore[arg-type]
+            target=likelihood.default_target if scaled else "none",  # type: ignore[arg-type]
         )
-
-
-_LIKELIHOODS: Mapping[str, type[LikelihoodConfig]] = {
-    "normal": NormalConfig,
-    "laplace": LaplaceConfig,
-    "bernoulli": BernoulliConfig,
-    "categorical": CategoricalConfig,
-    "student_t": StudentTConfig,
-    "poisson": PoissonConfig,
-    "negative_binomial": NegativeBinomialConfig,
-    "zero_inflated_negative_binomial": ZeroInflatedNegativeBinomialConfig,
-}
 
 
 @frozen(kw_only=True)
@@ -112,7 +79,7 @@ class PartsConfig(ModelConfig):
     latent_dim: int = field(default=20, validator=positive)
     """Dimensions D of the shared latent."""
 
-    def complete(self, schema: Schema) -> Any:
+    def complete(self, schema: Schema, likelihoods: Mapping[str, LikelihoodConfig]) -> Self:
         """This config with every modality of the schema.
 
         Raises:
@@ -123,12 +90,12 @@ class PartsConfig(ModelConfig):
                 [f"modalities.{m}: unknown modality (the data has {', '.join(schema.names)})" for m in unknown]
             )
         given = self.modalities
-        parts = {m.name: given[m.name] if m.name in given else self.parts_for(m) for m in schema}
+        parts = {m.name: given[m.name] if m.name in given else self.parts_for(m, likelihoods[m.name]) for m in schema}
         return evolve(self, modalities=parts)
 
-    def parts_for(self, modality: ModalitySpec) -> ModalityConfig:
+    def parts_for(self, modality: ModalitySpec, likelihood: LikelihoodConfig) -> ModalityConfig:
         """The parts of a modality for which none are given."""
-        return ModalityConfig.default(modality)
+        return ModalityConfig.default(modality, likelihood)
 
 
 @frozen(kw_only=True)
@@ -188,17 +155,14 @@ class MultimodalVAEConfig(ComposedConfig):
     """The training objective."""
     modality_dropout: float = field(default=0.3, validator=share)
 
-    def parts_for(self, modality: ModalitySpec) -> ModalityConfig:
+    def parts_for(self, modality: ModalitySpec, likelihood: LikelihoodConfig) -> ModalityConfig:
         """Layer norm, SiLU and dropout before the output for all that is no image, and a learned scale a feature."""
-        parts = ModalityConfig.default(modality)
+        parts = ModalityConfig.default(modality, likelihood)
         if not (isinstance(parts.encoder, MLPEncoderConfig) and isinstance(parts.decoder, MLPDecoderConfig)):
             return parts
         encoder = evolve(parts.encoder, activation="silu", layer_norm=True)
         decoder = evolve(parts.decoder, activation="silu", layer_norm=True, dropout=0.3)
-        likelihood = parts.likelihood
-        if isinstance(likelihood, (NormalConfig, LaplaceConfig, StudentTConfig)):
-            likelihood = evolve(likelihood, learn_scale="feature")
-        return evolve(parts, encoder=encoder, decoder=decoder, likelihood=likelihood)
+        return evolve(parts, encoder=encoder, decoder=decoder, likelihood=likelihood.with_learned_scale())
 
     def recipe(self) -> TrainingConfig:
         """A learning rate that rises to 0.003 and falls again over 150 epochs."""

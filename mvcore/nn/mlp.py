@@ -47,7 +47,7 @@ def joined(features: Tensor, context: Tensor | None, context_dim: int) -> Tensor
     if given != context_dim:
         raise DataError(
             f"A network was built for {context_dim} values of covariates and got {given}; build it with "
-            "context_dim=schema.context_dim, and pass latents.get('context') to the decoders in Model.decode."
+            "context_dim=schema.context_dim, and hand the context of Model.decode on to the decoders."
         )
     return features if context is None else torch.cat([features, context], 1)
 

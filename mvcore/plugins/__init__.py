@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         PosteriorConfig as PosteriorConfig,
         PriorConfig as PriorConfig,
         SamplerConfig as SamplerConfig,
+        Support as Support,
     )
 else:
     __all__, __getattr__, __dir__ = face(
@@ -46,6 +47,7 @@ else:
                 "PosteriorConfig",
                 "PriorConfig",
                 "SamplerConfig",
+                "Support",
             ),
         },
     )

@@ -6,12 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from attrs import Attribute, field, frozen, validators
 
 from mvcore.options import TrainingConfig
 
+if TYPE_CHECKING:
+    from mvcore.data.schema import Schema
+
+#: The values that a likelihood gives a probability to: any number, 0 … 1, whole numbers from 0, categories.
+Support = Literal["real", "unit", "counts", "categories"]
 API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
 
 
@@ -25,6 +30,18 @@ class ModelConfig(ComponentConfig):
     """Base of the configs of models: ``build(config, schema)``."""
 
     __slots__ = ()
+
+    def complete(self, schema: Schema, likelihoods: Mapping[str, LikelihoodConfig]) -> Self:
+        """This config with what it must say of each modality of the data; ``mvcore.create`` asks for it.
+
+        Args:
+            schema: The modalities.
+            likelihoods: The likelihood of each modality, as the data or the caller names it.
+
+        Raises:
+            ConfigError: If it does not fit the schema.
+        """
+        return self
 
     def recipe(self) -> TrainingConfig:
         """How ``mvcore.fit`` trains such a model where its caller does not say."""
@@ -44,9 +61,20 @@ class DecoderConfig(ComponentConfig):
 
 
 class LikelihoodConfig(ComponentConfig):
-    """Base of the configs of likelihoods: ``build(config, *, modality)``."""
+    """Base of the configs of likelihoods: ``build(config, *, modality)``. A subclass says what its values are like."""
 
     __slots__ = ()
+
+    support: ClassVar[Support] = "real"
+    """The values that it gives a probability to."""
+    default_input: ClassVar[str] = "standardize"
+    """The transform before an encoder of such values, unless the caller says otherwise."""
+    default_target: ClassVar[str] = "standardize"
+    """The scale that it works on, unless the caller says otherwise; only real values have another than ``none``."""
+
+    def with_learned_scale(self) -> Self:
+        """The same with a scale learned for each feature, where it has a scale to learn."""
+        return self
 
 
 class PosteriorConfig(ComponentConfig):
@@ -70,7 +98,7 @@ class LossConfig(ComponentConfig):
         """Why this loss can't train a model of this config, as a sentence; None if it can.
 
         Args:
-            model: A ``mvcore.components.ComposedConfig``, whose ``posterior``, ``prior``, ``has_private`` and
+            model: A ``mvcore.models.ComposedConfig``, whose ``posterior``, ``prior``, ``has_private`` and
                 ``modality_dropout`` the loss may ask for.
         """
         return None

@@ -21,7 +21,11 @@ from mvcore.testing.suites import ModelSuite, SuiteError
 
 def test_a_model_whose_rows_depend_on_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     forward = MLPEncoder.forward
-    monkeypatch.setattr(MLPEncoder, "forward", lambda self, x, mask=None: forward(self, x - x.mean(0), mask))
+
+    def leaking(self: MLPEncoder, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Any:
+        return forward(self, x - x.mean(0), mask, context)
+
+    monkeypatch.setattr(MLPEncoder, "forward", leaking)
     with pytest.raises(AssertionError, match="mean of its rows"):
         conformance.neighbours(Case("model", "multimodal"))
     with pytest.raises(AssertionError, match="depends on its neighbours"):
@@ -32,8 +36,8 @@ def test_a_model_whose_rows_depend_on_their_neighbours_in_training_alone(monkeyp
     """As batch normalisation does: in evaluation mode nothing shows."""
     forward = MLPEncoder.forward
 
-    def leaking(self: MLPEncoder, x: Tensor, mask: Tensor | None = None) -> Any:
-        return forward(self, x - x.mean(0) if self.training else x, mask)
+    def leaking(self: MLPEncoder, x: Tensor, mask: Tensor | None = None, context: Tensor | None = None) -> Any:
+        return forward(self, x - x.mean(0) if self.training else x, mask, context)
 
     monkeypatch.setattr(MLPEncoder, "forward", leaking)
     fields = {"modality_dropout": 0.0, **{f"modalities.{m}.decoder.dropout": 0.0 for m in "abc"}}

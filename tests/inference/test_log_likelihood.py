@@ -101,7 +101,7 @@ def test_chunking_changes_nothing(
 def test_neither_beta_nor_the_weights_of_a_loss_enter_a_likelihood(
     world: LinearGaussian, batch: Batch, compose: Compose
 ) -> None:
-    model = compose(world, ELBO(beta=7.0), experts="likelihood", prior_expert="every", weights={"a": 9.0})
+    model = compose(world, ELBO(beta=7.0), experts="likelihood", prior_expert="every", modality_weights={"a": 9.0})
     torch.testing.assert_close(model.log_likelihood(batch, 2), world.log_likelihood(batch))
 
 

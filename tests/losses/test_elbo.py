@@ -109,7 +109,7 @@ def test_the_monte_carlo_divergence_of_one_component_agrees_with_the_closed_form
 def test_the_terms_sum_to_the_loss(subsets: str, compose: Compose) -> None:
     world = LinearGaussian({"a": 5, "b": 6, "c": 4}, D, {"a": 1, "b": 2})
     batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
-    model = compose(world, ELBO(beta=2.0, beta_private=0.3), subsets=subsets, weights={"a": 3.0})
+    model = compose(world, ELBO(beta=2.0, beta_private=0.3), subsets=subsets, modality_weights={"a": 3.0})
     output = model(batch)
     assert set(output.terms) == {"kl", "kl/a", "kl/b", *(f"reconstruction/{m}" for m in "abc")}
     torch.testing.assert_close(torch.stack(list(output.terms.values())).sum(), output.loss.detach())
@@ -140,7 +140,7 @@ def test_weights_of_modalities_scale_the_reconstruction_and_never_a_likelihood(
     models = {}
     for r in (1.0, 4.0):
         torch.manual_seed(0)
-        models[r] = compose(world, loss, weights={"b": r})
+        models[r] = compose(world, loss, modality_weights={"b": r})
     if isinstance(loss, ELBO):
         with fixed_noise():
             plain, weighted = models[1.0](batch).terms, models[4.0](batch).terms

@@ -91,7 +91,7 @@ class Quadrature:
 
     def _components(self, experts: dict[str, tuple[float, float]], model: MultimodalVAE) -> list[tuple[Any, Any]]:
         """Location and scale of each component, the products by the rule of precisions."""
-        kind = model.joint.subsets
+        kind = model.joint_posterior.subsets
         sizes = {"observed": [len(experts)], "each": [1], "all": range(1, len(experts) + 1)}[kind]
         components = []
         for members in itertools.chain(*(itertools.combinations(experts.values(), size) for size in sizes)):
@@ -110,7 +110,7 @@ def exact(model: MultimodalVAE, one: Batch, family: str, loss: str) -> float:
     """The bound of one row by its definition."""
     name, _, kind = loss.partition(" ")
     kind = kind.removesuffix(", stratified")
-    product_of_three = kind == "tight" and model.joint.subsets == "all" and bool(one.observed.all())
+    product_of_three = kind == "tight" and model.joint_posterior.subsets == "all" and bool(one.observed.all())
     q = Quadrature(model, one, family, points=241 if product_of_three else 1201)
     C = range(len(q.log_q))
     if name == "elbo":

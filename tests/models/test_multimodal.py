@@ -156,7 +156,7 @@ def test_unknown_cells_change_neither_the_loss_nor_the_likelihood_of_the_known_o
     batch = sets[0].batch()
     nothing = Batch(batch.x, batch.observed, {"a": torch.zeros_like(batch.cells["a"])})
     z = torch.randn(1, 20, 2)
-    likelihood = model.decode({"shared": z}, ["a"])["a"]
+    likelihood = model.decode({"shared": z}, "a")
     assert not likelihood.log_prob(nothing.x["a"], nothing.cells["a"]).any()
     seen: list[torch.Tensor] = []
     handle = model.encoders["a"].register_forward_pre_hook(lambda module, args: seen.extend(args))

@@ -15,6 +15,7 @@ import mvcore
 from mvcore import runs
 from mvcore.cli import main
 from mvcore.data.dataset import MultimodalDataset
+from mvcore.likelihoods.specs import NormalConfig
 from mvcore.models.specs import ComposedConfig, MultimodalVAEConfig
 from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import ComponentSpec
@@ -106,6 +107,6 @@ def test_the_composed_defaults_are_for_what_is_no_image_and_the_papers_models_ke
     composed: Any = mvcore.create("multimodal", data).config
     assert composed.modalities["table"].encoder.layer_norm
     assert composed.modalities["table"].likelihood.learn_scale == "feature"
-    assert composed.modalities["image"] == ComposedConfig().complete(data.schema).modalities["image"]
-    plain = ComposedConfig().complete(data.schema).modalities["table"]
+    assert composed.modalities["image"] == ComposedConfig().parts_for(data.schema["image"], NormalConfig())
+    plain = ComposedConfig().parts_for(data.schema["table"], NormalConfig())
     assert (plain.encoder.layer_norm, plain.decoder.dropout, plain.likelihood.learn_scale) == (False, 0.0, "no")

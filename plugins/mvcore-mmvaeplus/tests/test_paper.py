@@ -486,7 +486,7 @@ def test_what_the_loss_cannot_train_is_refused_with_the_reason(
 
 def test_a_loss_put_together_by_hand_refuses_other_components(world: LinearGaussian, rows: mvcore.Batch) -> None:
     model = make(world.schema, **NORMAL)
-    model.joint.subsets = "all"
+    model.joint_posterior.subsets = "all"
     with pytest.raises(ConfigError, match="'all'"):
         model(rows)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from typing import final
 
 import torch
@@ -13,11 +12,9 @@ from mvcore.build import Parts, build_joint_encoder, build_parts
 from mvcore.data import Batch, Schema
 from mvcore.distributions import DiagonalNormal, JointDistribution, Latents, Mixture, full
 from mvcore.inference import Encodings, log_likelihoods
-from mvcore.likelihoods import Observation
 from mvcore.losses import LossOutput, warmed
 from mvcore.models import JointModel
 from mvcore.nn import JointEncoder
-from mvcore.priors import StandardPrior
 from mvcore_jmvae import JMVAEConfig
 
 
@@ -51,10 +48,9 @@ class JMVAE(JointModel):
 
     def __init__(self, schema: Schema, *, parts: Parts, joint_encoder: JointEncoder, config: JMVAEConfig) -> None:
         super().__init__(
-            schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, joint_encoder=joint_encoder,
-            partial=config.partial, rule="elbo", config=config,
+            schema, parts=parts, joint_encoder=joint_encoder, latent_dim=config.latent_dim, partial=config.partial,
+            rule="elbo", config=config,
         )  # fmt: skip
-        self.latent_prior, self.weights = StandardPrior(config.latent_dim), dict(parts.weights)
 
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
         """The loss and its terms, which sum to it, in nats.
@@ -67,7 +63,7 @@ class JMVAE(JointModel):
         q = self._infer(encodings)
         latents = Latents({"shared": q.rsample(self.config.samples)}, len(batch))
         scored = log_likelihoods(self, batch, latents)
-        rows = {f"reconstruction/{m}": -self.weights[m] * latents.mean(v) for m, v in scored.items()}
+        rows = {f"reconstruction/{m}": -self.modality_weights[m] * latents.mean(v) for m, v in scored.items()}
         rows["kl"] = grown * self.config.beta * q.kl(self.latent_prior().components[0])
         rows |= {f"surrogate/{m}": grown * self.config.alpha * self._from_surrogate(encodings, m) for m in batch.names}
         return LossOutput.from_rows(rows)
@@ -84,14 +80,6 @@ class JMVAE(JointModel):
         q, B = self._infer(encodings), len(encodings.batch)
         shared = Mixture(q[None], q.loc.new_ones(1, B), torch.ones(1, B, dtype=torch.bool))
         return JointDistribution(shared, {}, encodings.batch)
-
-    def prior(self, encodings: Encodings | None = None) -> JointDistribution:
-        """The standard normal."""
-        return JointDistribution(self.latent_prior(), {}, None if encodings is None else encodings.batch)
-
-    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
-        """Decodes each modality from the shared latent."""
-        return {m: self.decoders[m](latents["shared"], latents.get("context")) for m in modalities}
 
     def _infer(self, encodings: Encodings) -> DiagonalNormal:
         """The posterior of each row ``(B, D)``."""

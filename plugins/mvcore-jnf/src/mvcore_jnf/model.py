@@ -13,14 +13,12 @@ from torch import Tensor, nn
 
 from mvcore.build import Parts, build_joint_encoder, build_parts
 from mvcore.data import Batch, Schema
-from mvcore.distributions import JointDistribution, Latents
+from mvcore.distributions import Latents
 from mvcore.errors import DataError
 from mvcore.inference import Encodings, log_likelihoods
-from mvcore.likelihoods import Observation
 from mvcore.losses import LossOutput, warmed
 from mvcore.models import JointModel, Stage
 from mvcore.nn import JointEncoder
-from mvcore.priors import StandardPrior
 from mvcore_jnf import JNFConfig
 from mvcore_jnf.flows import ConditionalFlow, FlowDensity
 from mvcore_jnf.posterior import Component, RowMixture, SubsetPosterior
@@ -66,12 +64,10 @@ class JNF(JointModel):
         config: JNFConfig,
     ) -> None:
         super().__init__(
-            schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, joint_encoder=joint_encoder,
-            partial=config.partial, rule="mixture", config=config,
+            schema, parts=parts, joint_encoder=joint_encoder, latent_dim=config.latent_dim, partial=config.partial,
+            rule="mixture", config=config,
         )  # fmt: skip
         self.flows = nn.ModuleDict({m: flows[m] for m in schema.names})
-        self.latent_prior = StandardPrior(config.latent_dim)
-        self.weights = dict(parts.weights)
 
     def stages(self) -> Sequence[Stage]:
         """First the joint VAE, then the flows."""
@@ -121,14 +117,6 @@ class JNF(JointModel):
         components.append(Component(prior.expand(len(nothing)), nothing))
         return RowMixture([c for c in components if len(c.rows)], len(batch), prior.loc)
 
-    def prior(self, encodings: Encodings | None = None) -> JointDistribution:
-        """The standard normal."""
-        return JointDistribution(self.latent_prior(), {}, None if encodings is None else encodings.batch)
-
-    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
-        """Decodes each modality from the shared latent."""
-        return {m: self.decoders[m](latents["shared"], latents.get("context")) for m in modalities}
-
     def _joint_loss(self, batch: Batch, beta: float) -> LossOutput:
         whole, K = batch.observed.all(1), self.config.samples
         q = self.encode_jointly(batch)
@@ -173,7 +161,7 @@ class JNF(JointModel):
         weight = -counts.to(z).log()
         latents = Latents({"shared": z}, len(batch), rows=torch.cat([d.rows for d in draws]), log_weight=weight)
         scored = log_likelihoods(self, batch, latents)
-        rows = {f"reconstruction/{m}": -self.weights[m] * latents.mean(v) for m, v in scored.items()}
+        rows = {f"reconstruction/{m}": -self.modality_weights[m] * latents.mean(v) for m, v in scored.items()}
         return {**rows, "kl": beta * latents.mean(divergence)}
 
 

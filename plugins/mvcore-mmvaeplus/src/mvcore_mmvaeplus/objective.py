@@ -64,9 +64,9 @@ class MMVAEPlusLoss(nn.Module):
         Raises:
             ConfigError: If the posterior's components are not the single modalities.
         """
-        if p.model.joint.subsets != "each":
+        if p.model.joint_posterior.subsets != "each":
             raise ConfigError(
-                [f"the loss mmvaeplus needs the subsets 'each', the posterior has {p.model.joint.subsets!r}"]
+                [f"the loss mmvaeplus needs the subsets 'each', the posterior has {p.model.joint_posterior.subsets!r}"]
             )
         pairs = {name: _pairs(p, name) for name in self.auxiliary}
         latents = self._draw(p, pairs)

@@ -64,12 +64,12 @@ class MVAELoss(nn.Module):
         Raises:
             ConfigError: If the posterior is a mixture.
         """
-        if p.model.joint.subsets != "observed":
+        if p.model.joint_posterior.subsets != "observed":
             raise ConfigError(
-                [f"the loss mvae needs the subsets 'observed', the posterior has {p.model.joint.subsets!r}"]
+                [f"the loss mvae needs the subsets 'observed', the posterior has {p.model.joint_posterior.subsets!r}"]
             )
         terms = [self._term(p, names) for names in self._names(p)]
-        rows = {f"reconstruction/{m}": -p.weights[m] * self._scored(p, m, terms) for m in p.batch.names}
+        rows = {f"reconstruction/{m}": -p.modality_weights[m] * self._scored(p, m, terms) for m in p.batch.names}
         divergence = terms[0].kl.new_zeros(len(p.batch))
         for term in terms:
             divergence = divergence.index_add(0, term.rows.to(divergence.device), term.kl)

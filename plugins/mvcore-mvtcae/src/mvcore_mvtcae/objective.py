@@ -52,9 +52,9 @@ class MVTCAELoss(nn.Module):
         Raises:
             ConfigError: If the posterior is a mixture.
         """
-        if p.model.joint.subsets != "observed":
+        if p.model.joint_posterior.subsets != "observed":
             raise ConfigError(
-                [f"the loss mvtcae needs the subsets 'observed', the posterior has {p.model.joint.subsets!r}"]
+                [f"the loss mvtcae needs the subsets 'observed', the posterior has {p.model.joint_posterior.subsets!r}"]
             )
         beta, latents = warmed(self.beta, self.warmup, p.epoch), p.draws(self.samples)
         scored = p.reconstruction(latents)
@@ -70,7 +70,7 @@ class MVTCAELoss(nn.Module):
         """KL(q ‖ q_m) ``(B,)``; 0 in rows without the modality."""
         encoded, rows = p.encodings.experts[name], p.batch.rows(name)
         q = p.posterior.shared.components[0]
-        kl = q.take(rows).kl(p.model.joint.to_family(encoded.loc, encoded.log_scale))
+        kl = q.take(rows).kl(p.model.joint_posterior.to_family(encoded.loc, encoded.log_scale))
         return kl.new_zeros(len(p.batch)).index_copy(0, rows, kl)
 
 

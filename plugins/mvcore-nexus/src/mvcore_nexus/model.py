@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -65,7 +65,7 @@ class Nexus(Model):
         top_encoder: A module from the mean message ``(n, P)`` to ``Encoded (n, D)``.
         top_decoders: For each modality a module from ``(n, D)`` to the mean of ``p(z_m | z_σ)``, ``(n, D_m)``.
         inputs: For each modality the transform before its encoder.
-        weights: Weight r_m of each log-likelihood in the loss; 1 by default.
+        modality_weights: Weight r_m of each log-likelihood in the loss; 1 by default.
         beta: Weight β_m of each bottom divergence; 1 by default.
         gamma: Weight γ_m of each ``−log p(z_m | z_σ)`` in the loss; 1 by default.
         top_scale: Standard deviation of each ``p(z_m | z_σ)``; √½ by default.
@@ -95,7 +95,7 @@ class Nexus(Model):
         top_encoder: nn.Module,
         top_decoders: Mapping[str, nn.Module],
         inputs: Mapping[str, InputTransform],
-        weights: Mapping[str, float] | None = None,
+        modality_weights: Mapping[str, float] | None = None,
         beta: Mapping[str, float] | None = None,
         gamma: Mapping[str, float] | None = None,
         top_scale: Mapping[str, float] | None = None,
@@ -111,8 +111,10 @@ class Nexus(Model):
         self.top_decoders = nn.ModuleDict({m: top_decoders[m] for m in schema.names})
         self.latent_dim, self.message_dim = latent_dim, message_dim
         self.bottom_dims = {m: bottom_dims[m] for m in schema.names}
-        given = {"weights": weights, "beta": beta, "gamma": gamma}
-        self.weights, self.beta, self.gamma = ({m: (v or {}).get(m, 1.0) for m in schema.names} for v in given.values())
+        given = {"weights": modality_weights, "beta": beta, "gamma": gamma}
+        self.modality_weights, self.beta, self.gamma = (
+            {m: (v or {}).get(m, 1.0) for m in schema.names} for v in given.values()
+        )
         self.top_log_scale = {m: math.log((top_scale or {}).get(m, math.sqrt(0.5))) for m in schema.names}
         self.beta_top, self.dropout, self.warmup, self.samples = beta_top, dropout, warmup, samples
 
@@ -141,9 +143,10 @@ class Nexus(Model):
         """Top down."""
         return NexusPrior(self, None if encodings is None else encodings.batch)
 
-    def decode(self, latents: Mapping[str, Tensor], modalities: Iterable[str]) -> dict[str, Observation]:
-        """Decodes each modality from its own latent."""
-        return {m: self.decoders[m](latents[f"bottom/{m}"], latents.get("context")) for m in modalities}
+    def decode(self, latents: Mapping[str, Tensor], name: str, context: Tensor | None = None) -> Observation:
+        """Decodes a modality from its own latent."""
+        observation: Observation = self.decoders[name](latents[f"bottom/{name}"], context)
+        return observation
 
     def shared_given(self, latents: Latents, batch: Batch, kept: Tensor | None = None) -> DiagonalNormal:
         """q(z_σ | bottom latents) of each draw ``(K, N, D)``; the prior where there is no message.
@@ -186,7 +189,7 @@ class Nexus(Model):
         log_p = observation.log_prob(batch.x[name], batch.cells.get(name))
         aim = self.bottom_given(name, at(shared, rows))
         return {
-            "reconstruction": -self.weights[name] * log_p,
+            "reconstruction": -self.modality_weights[name] * log_p,
             "kl": grown * self.beta[name] * q.kl(self.unit(size=self.bottom_dims[name]))[None],
             "top": -self.gamma[name] * aim.log_prob(z.detach()),
         }
@@ -222,7 +225,7 @@ def build(config: NexusConfig, schema: Schema) -> Nexus:
         top_encoder=MLPEncoder((config.message_dim,), config.latent_dim, hidden=hidden, activation="leaky_relu"),
         top_decoders={m: _top_decoder(config, D) for m, D in dims.items()},
         inputs=parts.inputs,
-        weights=parts.weights,
+        modality_weights=parts.modality_weights,
         beta=config.each("beta", schema),
         gamma=config.each("gamma", schema),
         top_scale=config.each("top_scale", schema),
