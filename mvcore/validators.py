@@ -1,13 +1,16 @@
-"""Validators of the fields of configs."""
+"""Checks of the fields of configs, and of the arguments of what is built by hand."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from attrs import Attribute
 
+from mvcore.errors import ConfigError, nearest
+
 __all__ = [
     "all_positive",
+    "check_choice",
     "not_negative",
     "positive",
     "share",
@@ -44,3 +47,22 @@ def share(instance: Any, attribute: Attribute[Any], value: Any) -> None:
     """Refuses a value outside [0, 1)."""
     if not 0 <= value < 1:
         raise ValueError(f"{attribute.name} must be in [0, 1), got {value!r}")
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Refuses an argument that is none of some names.
+
+    Args:
+        name: The argument.
+        value: What was given.
+        choices: A ``Literal``, or the names.
+
+    Raises:
+        ConfigError: If it is none of them.
+    """
+    names = get_args(choices) or tuple(choices)
+    if value in names:
+        return
+    near = nearest(value, names) if isinstance(value, str) else None
+    expected = " or ".join(filter(None, (", ".join(map(repr, names[:-1])), repr(names[-1]))))
+    raise ConfigError([f"{name}: expected {expected}, got {value!r}" + (f", did you mean {near!r}?" if near else "")])

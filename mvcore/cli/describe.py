@@ -79,7 +79,8 @@ def _text(facts: dict[str, Any]) -> str:
 
 def _fields(config: type[Any]) -> list[dict[str, str]]:
     types = get_type_hints(config)
-    docs = {name: doc for cls in reversed(config.__mro__) for name, doc in _docstrings(cls)}
+    # a field that is declared again without a docstring means what it meant
+    docs = {name: doc for cls in reversed(config.__mro__) for name, doc in _docstrings(cls) if doc}
     return [
         {
             "field": field.alias or field.name,

@@ -14,6 +14,7 @@ from mvcore.data.schema import ModalitySpec
 from mvcore.likelihoods.base import Likelihood
 from mvcore.likelihoods.observations import Observation
 from mvcore.likelihoods.specs import LaplaceConfig, LearnScale, NormalConfig, StudentTConfig
+from mvcore.validators import check_choice
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -111,6 +112,7 @@ class _ScaledLikelihood(Likelihood):
 
     def __init__(self, shape: Sequence[int], *, scale: float = 1.0, learn: LearnScale = "no") -> None:
         super().__init__(shape)
+        check_choice("learn", learn, LearnScale)
         self.n_outputs = 2 if learn == "predicted" else 1
         self.log_scale: Tensor | float = math.log(scale)
         self.predicted = learn == "predicted"

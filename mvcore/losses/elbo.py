@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, final
 
 from torch import Tensor, nn
 
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.losses.base import LossOutput, warmed
-from mvcore.losses.specs import ELBOConfig
+from mvcore.losses.specs import Divergence, ELBOConfig
+from mvcore.validators import check_choice
 
 if TYPE_CHECKING:
     from mvcore.losses.passes import Pass
@@ -40,11 +41,12 @@ class ELBO(nn.Module):
         warmup: float = 0.0,
         beta_shared: float = 1.0,
         beta_private: float = 1.0,
-        kl: Literal["convex", "monte_carlo"] = "convex",
+        kl: Divergence = "convex",
         samples: int = 1,
         stratified: bool = False,
     ) -> None:
         super().__init__()
+        check_choice("kl", kl, Divergence)
         self.beta, self.warmup, self.kl = beta, warmup, kl
         self.beta_shared, self.beta_private = beta_shared, beta_private
         self.samples, self.stratified = samples, stratified

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, final
 
 from torch import Tensor, nn
 
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.losses.base import LossOutput, warmed
-from mvcore.losses.specs import DReGConfig, IWAEConfig
+from mvcore.losses.specs import Bound, DReGConfig, IWAEConfig
+from mvcore.validators import check_choice
 
 if TYPE_CHECKING:
     from mvcore.distributions.joint import JointDistribution
     from mvcore.losses.passes import Pass
-
-Bound = Literal["looser", "tight"]
 
 
 def bound(log_weights: Tensor, latents: Latents, kind: Bound) -> Tensor:
@@ -66,8 +65,9 @@ def doubly_reparametrised(log_weights: Tensor, latents: Latents, kind: Bound, dr
 class _ImportanceWeighted(nn.Module):
     """The K-sample bound of what each row has, its divergence weighted by β."""
 
-    def __init__(self, *, samples: int = 1, beta: float = 1.0, warmup: float = 0.0, bound: Bound = "looser") -> None:
+    def __init__(self, *, samples: int = 10, beta: float = 1.0, warmup: float = 0.0, bound: Bound = "looser") -> None:
         super().__init__()
+        check_choice("bound", bound, Bound)
         self.samples, self.beta, self.warmup, self.bound = samples, beta, warmup, bound
 
     def log_weights(self, p: Pass, latents: Latents, posterior: JointDistribution) -> Tensor:

@@ -9,6 +9,9 @@ from attrs import field, frozen
 from mvcore.plugins.spec import ComponentSpec, LossConfig
 from mvcore.validators import not_negative, positive
 
+Divergence = Literal["convex", "monte_carlo"]
+Bound = Literal["looser", "tight"]
+
 
 @frozen(kw_only=True)
 class ELBOConfig(LossConfig):
@@ -22,7 +25,7 @@ class ELBOConfig(LossConfig):
     """Weight of the shared latent's divergence, times β."""
     beta_private: float = field(default=1.0, validator=not_negative)
     """Weight of the private latents' divergences, times β."""
-    kl: Literal["convex", "monte_carlo"] = "convex"
+    kl: Divergence = "convex"
     """A mixture's divergence: ``convex``, a bound in closed form, or ``monte_carlo``, tighter. Equal if C = 1."""
     samples: int = field(default=1, validator=positive)
     """Draws for each row, or, stratified, for each component."""
@@ -40,7 +43,7 @@ class IWAEConfig(LossConfig):
     """Weight β of log p(z) − log q(z)."""
     warmup: float = field(default=0.0, validator=not_negative)
     """Epochs over which β grows linearly from 0."""
-    bound: Literal["looser", "tight"] = "looser"
+    bound: Bound = "looser"
     """The logarithm is taken within each component (``looser``) or of the whole mixture (``tight``)."""
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.encoded import Encoded
 from mvcore.errors import DataError
-from mvcore.nn.specs import MLPDecoderConfig, MLPEncoderConfig
+from mvcore.nn.specs import Activation, MLPDecoderConfig, MLPEncoderConfig
+from mvcore.validators import check_choice
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
@@ -24,9 +25,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def layers(
-    width: int, hidden: Sequence[int], activation: str, layer_norm: bool, dropout: float
+    width: int, hidden: Sequence[int], activation: Activation, layer_norm: bool, dropout: float
 ) -> tuple[list[nn.Module], int]:
     """Hidden layers and the width of the last."""
+    check_choice("activation", activation, ACTIVATIONS)
     stack: list[nn.Module] = []
     for size in hidden:
         stack.append(nn.Linear(width, size))
@@ -89,7 +91,7 @@ class MLPEncoder(nn.Module):
         private_dim: int = 0,
         *,
         hidden: Sequence[int] = (512, 512),
-        activation: str = "relu",
+        activation: Activation = "relu",
         layer_norm: bool = False,
         dropout: float = 0.0,
         context_dim: int = 0,
@@ -117,7 +119,7 @@ class MLPDecoder(nn.Module):
         n_outputs: int = 1,
         *,
         hidden: Sequence[int] = (512,),
-        activation: str = "relu",
+        activation: Activation = "relu",
         layer_norm: bool = False,
         dropout: float = 0.0,
         context_dim: int = 0,

@@ -17,6 +17,7 @@ from mvcore.distributions.encoded import Encoded
 from mvcore.distributions.mixture import Mixture, share_equally
 from mvcore.distributions.names import Family, ScaleMap
 from mvcore.posteriors.specs import PriorExpert, Subsets
+from mvcore.validators import check_choice
 
 
 class JointPosterior(nn.Module, ABC):
@@ -46,6 +47,9 @@ class JointPosterior(nn.Module, ABC):
         scale: ScaleMap = "exp",
     ) -> None:
         super().__init__()
+        for name, value, choices in (("subsets", subsets, Subsets), ("prior_expert", prior_expert, PriorExpert),
+                                     ("family", family, Family), ("scale", scale, ScaleMap)):  # fmt: skip
+            check_choice(name, value, choices)
         self.modalities = tuple(modalities)
         self.subsets, self.prior_expert, self.family, self.scale = subsets, prior_expert, FAMILIES[family], scale
 

@@ -35,7 +35,7 @@ class ProductOfExperts(JointPosterior):
         modalities: Sequence[str],
         *,
         subsets: Subsets = "observed",
-        prior_expert: PriorExpert = "none",
+        prior_expert: PriorExpert = "every",
         family: Family = "normal",
         scale: ScaleMap = "exp",
     ) -> None:

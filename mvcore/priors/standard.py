@@ -15,6 +15,7 @@ from mvcore.distributions.mixture import Mixture
 from mvcore.distributions.names import Family, ScaleMap
 from mvcore.priors.base import Prior
 from mvcore.priors.specs import StandardPriorConfig
+from mvcore.validators import check_choice
 
 
 @final
@@ -41,6 +42,8 @@ class StandardPrior(Prior):
         scale: ScaleMap = "exp",
     ) -> None:
         super().__init__()
+        check_choice("family", family, Family)
+        check_choice("scale", scale, ScaleMap)
         self.family, self.scale, self.private_dims = FAMILIES[family], scale, dict(private_dims or {})
         self.log_scale = nn.Parameter(torch.zeros(latent_dim)) if learn_scale else None
         longest = max(latent_dim, *self.private_dims.values(), 0)

@@ -27,8 +27,11 @@ from mvcore.plugins.spec import ComponentConfig
 from mvcore.testing import checks, parts
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.ranks import ranks
+from mvcore.testing.small_models import small_fields
 
 Check = Callable[["Case"], None]
+#: The parts of each modality of a checked model: no transforms, small networks, all else as it is by default.
+_PARTS = {"input": "none", "target": "none", "encoder.hidden": [8], "decoder.hidden": [8]}
 
 
 @final
@@ -60,9 +63,8 @@ class Case:
     def make(self, schema: Schema) -> Model:
         """The model for some modalities, small and in float64."""
         torch.manual_seed(0)
-        parts: dict[str, Any] = {f"modalities.{m}.{part}": "none" for m in schema.names for part in ("input", "target")}
-        parts |= {f"modalities.{m}.{p}.hidden": [8] for m in schema.names for p in ("encoder", "decoder")}
-        return mvcore.create(self.component, schema, **{"latent_dim": 2, **parts, **self.fields}).double()
+        fields = {**small_fields(self.component, schema, _PARTS), **self.fields}
+        return mvcore.create(self.component, schema, **fields).double()
 
     def build(self, **arguments: Any) -> Any:
         """What the builder makes of the config."""

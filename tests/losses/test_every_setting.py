@@ -58,7 +58,7 @@ def make(schema: Schema, posterior: str, loss: str | nn.Module, private: int = 0
             m.name: LikelihoodDecoder(MLPDecoder(2 + private, m.shape, hidden=(7,)), NormalLikelihood(m.shape))
             for m in schema
         },
-        posterior=ProductOfExperts(schema.names, **fields),
+        posterior=ProductOfExperts(schema.names, **{"prior_expert": "none", **fields}),
         prior=StandardPrior(2, dims, family=fields.get("family", "normal"), learn_scale=True),
         loss=LOSSES[loss] if isinstance(loss, str) else loss,
         private_dims=dims,

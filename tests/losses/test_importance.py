@@ -51,7 +51,7 @@ def test_with_the_exact_posterior_the_bound_is_the_likelihood_at_any_k(
 def test_at_k_1_the_loss_is_the_likelihood_and_the_divergence_of_the_mixture_from_the_posterior(
     subsets: str, beta: float, world: LinearGaussian, batch: Batch, compose: Compose
 ) -> None:
-    model = compose(world, IWAE(beta=beta), subsets=subsets)
+    model = compose(world, IWAE(samples=1, beta=beta), subsets=subsets)
     p = Pass(model, batch)
     loss = model.loss(p).loss
     # the law holds for every draw: log p(x, z) - log q(z) = log p(x) + log p(z|x) - log q(z)
@@ -93,7 +93,7 @@ def test_with_many_draws_the_looser_bound_of_a_mixture_stays_away_from_the_likel
 def test_more_draws_never_loosen_the_bound(kind: Bound, world: LinearGaussian, batch: Batch, compose: Compose) -> None:
     p = Pass(compose(world, subsets="all"), batch)
     drawn = p.draws(8, "each")
-    log_w = IWAE().log_weights(p, drawn, p.posterior)
+    log_w = IWAE(samples=1).log_weights(p, drawn, p.posterior)
     values = []
     for K in (1, 2, 4, 8):  # the same eight draws, in groups of K: Jensen's inequality holds for each
         groups = [bound(log_w[k : k + K], drawn, kind) for k in range(0, 8, K)]
@@ -186,7 +186,7 @@ def gradients(loss: nn.Module, experts: dict[str, tuple[float, float]]) -> Tenso
         latent_dim=1,
         encoders={m: Table(ROWS, [loc], [log_scale]) for m, (loc, log_scale) in experts.items()},
         decoders=decoders,
-        posterior=ProductOfExperts(schema.names, subsets="each"),
+        posterior=ProductOfExperts(schema.names, subsets="each", prior_expert="none"),
         loss=loss,
     ).double()
     x = {m: torch.tensor([[1.0, -0.5]], dtype=torch.float64).repeat(ROWS, 1) for m in experts}
@@ -213,7 +213,7 @@ def test_dregs_gradient_is_unbiased_for_one_component(K: int, kind: Bound) -> No
 
 
 def test_dregs_gradient_is_unbiased_for_a_mixture_at_k_1() -> None:
-    assert (deviations(DReG(), IWAE(), APART) < 4.5).all()
+    assert (deviations(DReG(samples=1), IWAE(samples=1), APART) < 4.5).all()
 
 
 def test_dregs_gradient_is_unbiased_for_a_mixture_whose_components_coincide() -> None:
@@ -232,7 +232,7 @@ def test_dregs_gradient_is_biased_for_a_mixture_of_distinct_components_at_k_abov
 
 def test_dregs_gradient_of_the_tight_bound_of_a_mixture_is_biased_at_k_1_too() -> None:
     # the weights are normalised over the components then, each of which draws from its own density, not the mixture's
-    assert deviations(DReG(bound="tight"), IWAE(bound="tight"), APART).max() > 4.5
+    assert deviations(DReG(samples=1, bound="tight"), IWAE(samples=1, bound="tight"), APART).max() > 4.5
 
 
 def test_dreg_has_less_noise_than_iwae() -> None:

@@ -88,7 +88,7 @@ def test_a_hand_built_model_trains_but_is_not_saved(tmp_path: Any) -> None:
             "prior is DiagonalLaplace, the posterior's experts are DiagonalNormal",
         ),
         (
-            {"posterior": ProductOfExperts(("a", "b"), subsets="each", family="laplace")},
+            {"posterior": ProductOfExperts(("a", "b"), subsets="each", prior_expert="none", family="laplace")},
             "prior is DiagonalNormal, the posterior's experts are DiagonalLaplace",
         ),
     ],

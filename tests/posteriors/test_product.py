@@ -241,7 +241,7 @@ def test_an_absent_expert_gets_no_gradient_and_spoils_none() -> None:
     """``fuse`` itself, with the experts of a row that lacks the second: infinite scale, location 0."""
     loc = torch.tensor([[[1.0]], [[0.0]]], requires_grad=True)
     log_scale = torch.tensor([[[0.3]], [[math.inf]]], requires_grad=True)
-    posterior = ProductOfExperts(("a", "b"))
+    posterior = ProductOfExperts(("a", "b"), prior_expert="none")
     S = torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     q = posterior.fuse(DiagonalNormal(loc, log_scale), S)
     assert q.loc[:2].flatten().tolist() == pytest.approx([1, 1])
@@ -256,7 +256,7 @@ def test_an_absent_expert_gets_no_gradient_and_spoils_none() -> None:
 
 @pytest.mark.parametrize("family", ["normal", "laplace"])
 def test_softmax_scales_have_mean_one(family: Family, batch: Batch) -> None:
-    posterior = ProductOfExperts(NAMES, subsets="each", family=family, scale="softmax")
+    posterior = ProductOfExperts(NAMES, subsets="each", prior_expert="none", family=family, scale="softmax")
     experts = encoded(batch)
     q = posterior(experts, batch, unit({"normal": DiagonalNormal, "laplace": DiagonalLaplace}[family]))
     scale = q.components.scale.where(q.exists[..., None], 1)
@@ -282,7 +282,7 @@ def test_a_modality_may_be_called_prior(
     renamed = Batch(dict(zip(names, batch.x.values(), strict=True)), batch.observed)
 
     def build(own: tuple[str, ...], rows: Batch) -> Mixture:
-        return ProductOfExperts(own, subsets=subsets, scale=scale)(encoded(rows), rows, unit())
+        return ProductOfExperts(own, subsets=subsets, prior_expert="none", scale=scale)(encoded(rows), rows, unit())
 
     found, expected = build(names, renamed), build(NAMES, batch)
     assert torch.equal(found.components.loc, expected.components.loc)
