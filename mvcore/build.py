@@ -106,7 +106,7 @@ def build_parts(
         sizes = {"modality": m, "latent_dim": latent, "private_dim": (private_dims or {}).get(m.name, 0)}
         likelihood = build_component(own.likelihood, registry, modality=m)
         network = build_network(own.decoder, schema, registry, **sizes, n_outputs=likelihood.n_outputs)
-        target = None if own.target == "none" else Affine(m.shape, own.target)
+        target = None if own.scale == "none" else Affine(m.shape, own.scale)
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
         parts["encoders"][m.name] = build_network(own.encoder, schema, registry, **sizes)
         parts["decoders"][m.name] = lik.LikelihoodDecoder(network, likelihood, target)

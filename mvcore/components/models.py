@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from attrs import Attribute, evolve, field, frozen
@@ -41,6 +41,7 @@ _COUNTS: tuple[type[LikelihoodConfig], ...] = (
     NegativeBinomialConfig,
     ZeroInflatedNegativeBinomialConfig,
 )
+_UNSCALED: tuple[type[LikelihoodConfig], ...] = (BernoulliConfig, CategoricalConfig, *_COUNTS)
 
 
 @frozen(kw_only=True)
@@ -53,16 +54,18 @@ class ModalityConfig:
     """The decoder's network."""
     likelihood: LikelihoodConfig
     """The likelihood of an observation given the latents."""
-    input: Literal["none", "standardize", "minmax", "log1p", "log1p_standardize"] = "none"
-    """Transform before the encoder, fitted on training rows."""
-    target: Literal["none", "standardize", "minmax"] = field(default="none")
-    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units."""
+    input: Literal["none", "standardize", "minmax", "channels", "image", "log1p", "log1p_standardize"] = "none"
+    """Transform before the encoder, fitted on training rows: ``standardize`` and ``minmax`` each feature, ``channels``
+    each entry of the first dimension, ``image`` likewise, unless the training images lie in [-1, 1]."""
+    target: Literal["none", "standardize", "minmax", "channels", "image"] = field(default="none")
+    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units. ``channels`` and
+    ``image`` leave 0/1 values, categories and counts as they are."""
     weight: float | Literal["dimension"] = field(default=1.0)
     """Weight of the log-likelihood in the loss; ``dimension``: largest size of all modalities / the modality's size."""
 
     @target.validator
     def _check_target(self, attribute: Attribute[Any], value: Any) -> None:
-        if value != "none" and isinstance(self.likelihood, (BernoulliConfig, CategoricalConfig, *_COUNTS)):
+        if value in ("standardize", "minmax") and isinstance(self.likelihood, _UNSCALED):
             raise ValueError(f"target must be 'none' for 0/1 values, categories and counts, got {value!r}")
 
     @weight.validator
@@ -74,7 +77,8 @@ class ModalityConfig:
     def default(cls, modality: ModalitySpec) -> ModalityConfig:
         """The parts that fit a modality's shape and likelihood."""
         image = len(modality.shape) == 3 and min(modality.shape[1:]) >= 8 and modality.categories is None
-        real = modality.likelihood in ("normal", "laplace", "student_t") and len(modality.shape) == 1
+        real = modality.likelihood in ("normal", "laplace", "student_t")
+        scaling = _scaling(modality.shape)
         likelihood = _LIKELIHOODS.get(modality.likelihood)
         if likelihood is None:
             known = ", ".join(_LIKELIHOODS)
@@ -85,9 +89,21 @@ class ModalityConfig:
             encoder=ConvEncoderConfig() if image else MLPEncoderConfig(),
             decoder=ConvDecoderConfig() if image else MLPDecoderConfig(),
             likelihood=likelihood(),
-            input="log1p_standardize" if likelihood in _COUNTS else "standardize" if real else "none",
-            target="standardize" if real else "none",
+            input="log1p_standardize" if likelihood in _COUNTS else scaling if real else "none",
+            target=scaling if real else "none",
         )
+
+    @property
+    def scale(self) -> Literal["none", "standardize", "minmax", "channels", "image"]:
+        """The target that is built: 0/1 values, categories and counts are never scaled."""
+        return "none" if isinstance(self.likelihood, _UNSCALED) else self.target
+
+
+def _scaling(shape: Sequence[int]) -> Literal["standardize", "channels", "image"]:
+    """How real values of a shape are scaled by default: images have one, three or four channels."""
+    if len(shape) == 1:
+        return "standardize"
+    return "image" if len(shape) == 3 and shape[0] in (1, 3, 4) else "channels"
 
 
 _LIKELIHOODS: Mapping[str, type[LikelihoodConfig]] = {
