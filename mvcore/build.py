@@ -112,7 +112,7 @@ def build_parts(
                  "context_dim": schema.context_dim}  # fmt: skip
         likelihood = registry.build(own.likelihood, modality=m)
         network = registry.build(own.decoder, **sizes, n_outputs=likelihood.n_outputs)
-        target = None if own.target == "none" else Affine(m.shape, own.target)
+        target = None if own.scale == "none" else Affine(m.shape, own.scale)
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
         parts["encoders"][m.name] = registry.build(own.encoder, **sizes)
         parts["decoders"][m.name] = LikelihoodDecoder(network, likelihood, target)

@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from mvcore.data.checks import check_packed, check_values
 from mvcore.data.context import covariates, row_factors
 from mvcore.errors import DataError
 
@@ -26,6 +27,9 @@ class Batch:
         context: Covariates, which every row has ``(B, *shape)``: floats, or integers for categories.
         size_factors: For some modalities of counts what each row's mean is multiplied by ``(B,)``. They stay in views
             without the modality, which may be asked to impute it.
+
+    Raises:
+        DataError: If a value is no tensor, or what is observed does not fit the packed values.
     """
 
     __slots__ = ("_index", "cells", "context", "device", "names", "observed", "size_factors", "x")
@@ -41,6 +45,7 @@ class Batch:
         device: torch.device | None = None,
     ) -> None:
         self.x, self.observed, self.cells = dict(x), observed, dict(cells or {})
+        check_packed(self.x, observed, self.cells)
         self.context, self.size_factors = dict(context or {}), dict(size_factors or {})
         self.names = tuple(self.x)
         #: Where the values are; a view may have none of its own to tell.
@@ -73,8 +78,9 @@ class Batch:
         if empty := int((~observed.any(dim=1)).sum()):
             raise DataError(f"{empty} of {size} rows have no modality at all; leave them out.")
         packed = {name: v[observed[:, i].to(v.device)] for i, (name, v) in enumerate(x.items())}
-        for name, values in packed.items():
-            check_finite(name, values)
+        for (name, values), column in zip(packed.items(), columns, strict=True):
+            if values.is_floating_point():
+                check_values(name, values, None, column)
         factors = row_factors(size_factors, dict(zip(x, columns, strict=True)), size)
         return cls(packed, observed, context=covariates(context, size), size_factors=factors)
 
@@ -222,17 +228,6 @@ class Batch:
         if key not in self._index:
             self._index[key] = _to(make(), self.device)
         return self._index[key]
-
-
-def check_finite(name: str, values: Tensor) -> None:
-    """Raises a DataError if an observed floating-point value is NaN or infinite."""
-    if values.is_floating_point() and not bool((finite := values.isfinite()).all()):
-        bad = (~finite.reshape(len(values), -1).all(1)).nonzero().squeeze(1)
-        raise DataError(
-            f"Modality {name!r} has NaN or infinite values in {len(bad)} observed rows, first in number "
-            f"{int(bad[0]) + 1} of them. Mask rows that are not observed, or fill or mask single missing values.",
-            modality=name,
-        )
 
 
 def _row_mask(name: str, mask: Tensor | None, size: int) -> Tensor:

@@ -125,28 +125,6 @@ class Schema:
         """Number C of values of covariates that networks see of one row."""
         return sum(c.width for c in self.context)
 
-    def check_same(self, other: Schema) -> None:
-        """Raises a DataError, with all that differs, if rows of another schema can't be read by this one.
-
-        The other may lack modalities. Shapes, the order of columns and the names of categories must be the same.
-        """
-        problems = [f"{m!r} is no modality of the model" for m in other.names if m not in self.names]
-        if self.context != other.context:
-            problems.append(f"the model was built for the covariates {self.context!r}, the data has {other.context!r}")
-        for theirs in (m for m in other if m.name in self.names):
-            mine = self[theirs.name]
-            if mine.shape != theirs.shape:
-                problems.append(f"{mine.name!r} has the shape {theirs.shape}, the model was built for {mine.shape}")
-            for what in ("columns", "category_names"):
-                a, b = getattr(mine, what), getattr(theirs, what)
-                if a is not None and b is not None and a != b:
-                    problems.append(f"{mine.name!r} has other {what.replace('_', ' ')}, or the same in another order")
-        if problems:
-            raise DataError(
-                f"The data does not fit the model: {'; '.join(problems)}. Read tables with "
-                "from_frames(frames, schema=model.schema), which matches columns and categories by name."
-            )
-
     def __getitem__(self, name: str) -> ModalitySpec:
         for modality in self.modalities:
             if modality.name == name:

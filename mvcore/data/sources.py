@@ -78,6 +78,8 @@ def from_torch_dataset(
 ) -> MultimodalDataset:
     """A data set, in memory, of a map-style torch data set whose items are dicts of a row's modalities.
 
+    The modalities are in the order of their names, whichever appears first.
+
     Args:
         dataset: A data set with ``len``; an item gives for each modality a tensor or array of the shape of one
             observation, at least ``(1,)``; a modality that a row does not have is absent from its item, or None.
@@ -95,7 +97,7 @@ def from_torch_dataset(
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise DataError(f"A map-style data set has len and items by number; {type(dataset).__name__} has not.")
     items = [_item(number, dataset[number]) for number in range(len(dataset))]
-    names = list(dict.fromkeys(name for item in items for name in item if name != labels))
+    names = sorted({name for item in items for name in item if name != labels}, key=str)
     if not names:
         raise DataError(f"No item of {len(items)} has a modality; a data set needs at least one row.")
     arrays, masks = {}, {}

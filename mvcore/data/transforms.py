@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from mvcore.errors import NotFittedError
 
-Scaling = Literal["none", "standardize", "minmax"]
-InputScaling = Literal["none", "standardize", "minmax", "log1p", "log1p_standardize"]
+Kind = Literal["standardize", "minmax", "channels", "image"]
+Scaling = Literal["none", "standardize", "minmax", "channels", "image"]
+InputScaling = Literal["none", "standardize", "minmax", "channels", "image", "log1p", "log1p_standardize"]
 Stream = Callable[[], Iterable[tuple[Tensor, Tensor | None]]]
 
 
@@ -20,22 +21,27 @@ Stream = Callable[[], Iterable[tuple[Tensor, Tensor | None]]]
 class Affine(nn.Module):
     """``(x − loc) / scale`` for each feature, fitted once on training rows and saved with the model.
 
+    A feature is constant if its values differ by no more than their own rounding, at any magnitude. It keeps scale 1,
+    or, if it is much smaller or larger than 1, a scale of its own magnitude.
+
     Args:
         shape: Shape of one observation.
-        kind: ``standardize`` (mean 0, standard deviation 1) or ``minmax`` (0 to 1). A constant feature keeps scale 1.
+        kind: ``standardize`` (mean 0, standard deviation 1), ``minmax`` (0 to 1), ``channels`` (as ``standardize``,
+            over all values of an entry of the first dimension), or ``image``: as ``channels``, but training images that
+            lie in [−1, 1] are left as they are, and so are all before the fit.
     """
 
     loc: Tensor
     scale: Tensor
     fitted: Tensor
 
-    def __init__(self, shape: Sequence[int], kind: Literal["standardize", "minmax"]) -> None:
+    def __init__(self, shape: Sequence[int], kind: Kind) -> None:
         super().__init__()
         self.kind = kind
         self.register_buffer("loc", torch.zeros(*shape))
         self.register_buffer("scale", torch.ones(*shape))
         self.register_buffer("fitted", torch.tensor(False))
-        self._ready = False  # spares a GPU the question at each call
+        self._ready = kind == "image"  # spares a GPU the question at each call
 
     def forward(self, x: Tensor) -> Tensor:
         """Data units to the scale of the model."""
@@ -52,13 +58,14 @@ class Affine(nn.Module):
 
     def fit(self, stream: Stream) -> None:
         """Fits to observations ``(n, *shape)`` with optional masks of their known cells."""
-        if not self.fitted:
-            loc, scale = (_moments if self.kind == "standardize" else _range)(stream())
+        if self.fitted:
+            return
+        if not (self.kind == "image" and _within_one(stream())):
+            pooled = self.kind in ("channels", "image")
+            loc, scale = (_range if self.kind == "minmax" else _moments)(_by_channel(stream()) if pooled else stream())
             self.loc.copy_(loc)
-            # a feature that rounding alone makes vary counts as constant: dividing by it would amplify noise
-            constant = scale <= 2e-7 * loc.abs().clamp(min=1e-6)
-            self.scale.copy_(scale.where(~constant, 1))
-            self.fitted.fill_(True)
+            self.scale.copy_(_of_constants(loc.abs().double(), scale.double()))
+        self.fitted.fill_(True)
 
 
 @final
@@ -69,7 +76,7 @@ class InputTransform(nn.Module):
         super().__init__()
         self.log1p, self.categories = kind.startswith("log1p"), categories
         scaling = kind.removeprefix("log1p").removeprefix("_")
-        self.affine = Affine(shape, scaling) if scaling in ("standardize", "minmax") else None  # type: ignore[arg-type]
+        self.affine = Affine(shape, scaling) if scaling not in ("none", "") else None  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``x (n, *shape)`` in data units to the encoder's input."""
@@ -85,6 +92,26 @@ class InputTransform(nn.Module):
         if self.affine is not None:
             log1p = self.log1p
             self.affine.fit(lambda: ((x.log1p() if log1p else x, mask) for x, mask in stream()))
+
+
+def _within_one(stream: Iterable[tuple[Tensor, Tensor | None]]) -> bool:
+    """Whether all known values lie in [−1, 1]."""
+    return all(bool(((x.abs() <= 1) if known is None else (x.abs() <= 1) | ~known).all()) for x, known in stream)
+
+
+def _by_channel(stream: Iterable[tuple[Tensor, Tensor | None]]) -> Iterable[tuple[Tensor, Tensor | None]]:
+    """Blocks ``(n, C, *rest)`` as blocks ``(n', C, 1, …)``: every value of a channel is one of the same feature."""
+    for x, known in stream:
+        like = (-1, x.shape[1], *[1] * (x.ndim - 2))
+        yield tuple(None if v is None else v.movedim(1, -1).reshape(like) for v in (x, known))  # type: ignore[misc]
+
+
+def _of_constants(size: Tensor, scale: Tensor) -> Tensor:
+    """The scales, with one that can be divided by where a feature of this absolute size varies by rounding alone."""
+    tiny = torch.finfo(torch.float32).tiny  # smaller ones are denormal, and 0 to some accelerators
+    rounding = (2e-7 * size).clamp(min=tiny)
+    own = torch.ones_like(size).minimum(10 * size).where(size > 0, 1).maximum(rounding)
+    return scale.where(scale > rounding, own)
 
 
 def _moments(stream: Iterable[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvcore.data.align import aligned
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError, NotApplicableError
@@ -60,6 +61,7 @@ class Evaluation:
         for name, value in {"K": K, "batch_size": batch_size}.items():
             if value < 1:
                 raise DataError(f"{name} must be 1 or greater, got {value!r}.")
+        test, train = aligned(test, model.schema), None if train is None else aligned(train, model.schema)
         for data in [test] if train is None else [test, train]:
             model.check(data)
         self.model, self.test, self.train, self.seed, self.K, self.batch_size = model, test, train, seed, K, batch_size
@@ -173,6 +175,12 @@ class Evaluation:
         if name not in self.resources:
             raise NotApplicableError(f"It needs {what}; give resources={{{name!r}: …}}.")
         return self.resources[name]
+
+
+def matched(model: Model, data: MultimodalDataset) -> MultimodalDataset:
+    """The rows as the model has them, by name; as they are, where what predicts is no model and has no schema."""
+    schema = getattr(model, "schema", None)
+    return data if schema is None else aligned(data, schema)
 
 
 def has_all(batch: Batch, names: Iterable[str]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from mvcore.data.align import aligned
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.frames import to_frame
 from mvcore.data.schema import ModalitySpec
@@ -92,7 +93,7 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
         DataError: If the data does not fit the model.
         MissingExtraError: If the data has ids, but there is no pandas.
     """
-    _check(model, data)
+    data = _checked(model, data)
     generator = torch.Generator().manual_seed(seed)
     values = torch.cat([model.embed(batch, generator=generator).cpu() for batch in data.batches(batch_size)])
     if data.ids is None:
@@ -112,7 +113,7 @@ def predictions(
     batch_size: int,
 ) -> Iterator[dict[str, Predicted]]:
     """The predictions of the rows in order, block by block, on the host; arguments as for ``impute``."""
-    _check(model, data)
+    data = _checked(model, data)
     if interval is not None and not 0 < interval < 1:
         raise DataError(f"interval must lie between 0 and 1, such as 0.9; got {interval!r}.")
     if batch_size < 1 or K < 1 or (interval is not None and rank(interval, K) < 1):
@@ -127,13 +128,13 @@ def predictions(
         yield {m: p.cpu() for m, p in out.items()}
 
 
-def _check(model: Model, data: MultimodalDataset) -> None:
-    model.schema.check_same(data.schema)
+def _checked(model: Model, data: MultimodalDataset) -> MultimodalDataset:
+    """The rows as the model has them."""
+    data = aligned(data, model.schema)
     if not len(data):
         raise DataError("The data set has no rows; there is nothing to fill.")
-    absent = [m for m in model.schema.names if m not in data.schema.names]
-    if not absent:
-        model.check(data)
+    model.check(data)
+    return data
 
 
 def _joined(parts: list[Predicted], spec: ModalitySpec, ids: Any) -> Imputed:

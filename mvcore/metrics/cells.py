@@ -8,6 +8,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from mvcore.data.align import aligned
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
@@ -60,6 +61,7 @@ def cell_coverage(
     """
     if not 0 < share < 1:
         raise DataError(f"share must lie between 0 and 1, got {share!r}.")
+    data = aligned(data, model.schema)
     view, hidden = _hide_cells(data, share, torch.Generator().manual_seed(seed))
     if not hidden:
         raise DataError("No cell was hidden: take more rows, or a larger share.")

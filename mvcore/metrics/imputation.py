@@ -12,7 +12,7 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import NotApplicableError
-from mvcore.evaluation.evaluation import Evaluation, has_and_another
+from mvcore.evaluation.evaluation import Evaluation, has_and_another, matched
 from mvcore.inference.encodings import Encodings
 from mvcore.inference.estimators import predictive_mean
 from mvcore.metrics import baselines
@@ -57,6 +57,7 @@ def imputation(
         K: Draws of the posterior whose predictions are averaged.
         batch_size: Rows predicted at once.
     """
+    train, test = matched(model, train), matched(model, test)
     results = []
     for name in test.schema.names:
         task = Hidden(train, test, name)
@@ -69,7 +70,7 @@ def imputation_score(
     model: Model, train: MultimodalDataset, test: MultimodalDataset, name: str, *, K: int = 64, batch_size: int = 512
 ) -> float:
     """The model's score alone for one hidden modality; see ``imputation``."""
-    task = Hidden(train, test, name)
+    task = Hidden(matched(model, train), matched(model, test), name)
     return task.score(_imputed(model, task, K, batch_size))
 
 

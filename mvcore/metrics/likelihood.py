@@ -9,6 +9,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from mvcore.data.align import aligned
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_and_another
@@ -22,7 +23,9 @@ def log_likelihood(
 ) -> Tensor:
     """Log p of what each row has, ``(n,)``; see ``Model.log_likelihood``."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.cat([model.log_likelihood(b, K, generator=generator) for b in data.batches(batch_size)])
+    return torch.cat(
+        [model.log_likelihood(b, K, generator=generator) for b in aligned(data, model.schema).batches(batch_size)]
+    )
 
 
 def conditional_log_likelihood(
@@ -41,7 +44,7 @@ def conditional_log_likelihood(
     target, given = list(target), None if given is None else list(given)
     parts = [
         model.conditional_log_likelihood(b, target, given, estimator, K, generator=generator)
-        for b in data.batches(batch_size)
+        for b in aligned(data, model.schema).batches(batch_size)
     ]
     return torch.cat(parts)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
-from mvcore.evaluation.evaluation import Evaluation, sizes
+from mvcore.evaluation.evaluation import Evaluation, matched, sizes
 from mvcore.metrics.specs import LinearProbeConfig
 from mvcore.models.base import Model
 
@@ -20,6 +20,7 @@ def embed(
     model: Model, data: MultimodalDataset, given: Iterable[str] | None = None, *, batch_size: int = 512
 ) -> Tensor:
     """Posterior means of the shared latent ``(n, D)``, from all that each row has or from some modalities."""
+    data = matched(model, data)
     names = data.schema.names if given is None else tuple(given)
     return torch.cat([model.embed(batch.only(names)) for batch in data.batches(batch_size)])
 
@@ -35,6 +36,7 @@ def linear_probe(
         test: Labelled rows; those with none of the given modalities are left out.
         given: Modalities that the test rows are embedded from; all by default.
     """
+    train, test = matched(model, train), matched(model, test)
     if train.labels is None or test.labels is None:
         raise DataError("A linear probe needs labels; give labels=… to the data sets.")
     names = test.schema.names if given is None else tuple(given)

@@ -11,7 +11,9 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from mvcore.data.align import aligned, aligned_batch, as_data, check_kind
 from mvcore.data.batch import Batch
+from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.rows import Streamable
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
@@ -168,7 +170,7 @@ class Model(nn.Module, ABC):
         """
         told = None
         if self.schema.context:
-            context = self.context_of(Batch({}, torch.ones(0, 0)) if batch is None else batch, rows)
+            context = self.context_of(Batch({}, torch.ones(0, 0, dtype=torch.bool)) if batch is None else batch, rows)
             assert context is not None
             shape = next(iter(latents.values())).shape[:2]
             told = context.expand(*shape, -1)
@@ -181,14 +183,16 @@ class Model(nn.Module, ABC):
     @final
     def encode(self, batch: Batch, K: int = 1, *, generator: torch.Generator | None = None) -> Latents:
         """K draws of the latents of each row, ``(K, B, *shape)`` each."""
+        batch = self.fitting(batch)
         with isolated(self, generator):
-            return self.posterior(self.encode_modalities(batch.to(self.device))).draw(K)
+            return self.posterior(self.encode_modalities(batch)).draw(K)
 
     @final
     def embed(self, batch: Batch, *, generator: torch.Generator | None = None) -> Tensor:
         """Posterior means of the shared latent ``(B, D)``."""
+        batch = self.fitting(batch)
         with isolated(self, generator):
-            return self.posterior(self.encode_modalities(batch.to(self.device))).point()["shared"][0]
+            return self.posterior(self.encode_modalities(batch)).point()["shared"][0]
 
     @final
     def generate(
@@ -218,9 +222,9 @@ class Model(nn.Module, ABC):
             raise DataError("A sampler draws without rows to condition on; give one of the two.")
         if given is not None and context is not None:
             raise DataError("The rows to condition on have their own context; give one of the two.")
+        given = None if given is None else self.fitting(given)
         with isolated(self, generator):
             if given is not None:
-                given = given.to(self.device)
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
                 return {m: self.observe(latents.values, m, given).mean for m in self.schema.names}
             latents = self.prior().draw(n) if sampler is None else sampler.draw(n)
@@ -235,7 +239,7 @@ class Model(nn.Module, ABC):
         The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
         most probable one. Counts are those of the row's size factor, of 1 where it has none.
         """
-        batch = batch.to(self.device)
+        batch = self.fitting(batch)
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)
             return {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
@@ -247,7 +251,7 @@ class Model(nn.Module, ABC):
         exp of it is unbiased; it is itself low on average by O(1/K). A mixture is sampled stratified, with at least
         one draw of each component and at least K in all, and scored under the whole mixture.
         """
-        batch = batch.to(self.device)
+        batch = self.fitting(batch)
         with isolated(self, generator):
             return estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
 
@@ -274,16 +278,27 @@ class Model(nn.Module, ABC):
             K: Draws for each row.
             generator: Source of the draws.
         """
+        batch = self.fitting(batch)
         names = batch.only(target).names
         others = batch.without(names).names if given is None else batch.only(given).names
         if not names or set(names) & set(others):
             raise DataError(f"Targets and given modalities must not overlap; got {names!r} and {others!r}.")
         with isolated(self, generator):
-            return estimators.conditional_log_likelihood(self, batch.to(self.device), names, others, estimator, K)
+            return estimators.conditional_log_likelihood(self, batch, names, others, estimator, K)
+
+    @final
+    def fitting(self, batch: Batch) -> Batch:
+        """The batch on the model's device, its modalities in the model's order; what every inference method reads.
+
+        Raises:
+            DataError: If it does not fit the model: see ``aligned_batch``.
+        """
+        return aligned_batch(batch, self.schema).to(self.device)
 
     @final
     def fit_transforms(self, data: Streamable) -> None:
         """Fits every transform that is not fitted yet to the observed rows of the training data."""
+        data = self._matched(data, every=True)
         for name in self.schema.names:
             inputs, decoder = self.inputs[name], self.decoders[name]
             assert isinstance(inputs, InputTransform)
@@ -297,14 +312,17 @@ class Model(nn.Module, ABC):
     @final
     def check(self, data: Streamable) -> None:
         """Raises a DataError if the data does not fit the schema or a likelihood; asked once for each data set."""
+        data = self._matched(data)
         for context in data.stream_context() if self.schema.context else ():
             self.covariates.check(context)
         for modality in self.schema:
             for x, _ in data.stream(modality.name):
-                if x.shape[1:] != modality.shape:
-                    raise DataError(
-                        f"Modality {modality.name!r} has observations of shape {tuple(x.shape[1:])}; the model was "
-                        f"built for {modality.shape}."
-                    )
+                check_kind(x, modality)
                 if problem := self.decoders[modality.name].likelihood.check(x):  # type: ignore[union-attr, operator]
-                    raise DataError(f"Modality {modality.name!r}: {problem}.")
+                    raise DataError(f"Modality {modality.name!r}: {problem}.", modality=modality.name)
+
+    def _matched(self, data: Streamable, *, every: bool = False) -> Streamable:
+        """Rows whose modalities and columns have names are matched by them."""
+        if isinstance(data, Batch):
+            data = as_data(data, self.schema)
+        return aligned(data, self.schema, every=every) if isinstance(data, MultimodalDataset) else data

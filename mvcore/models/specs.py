@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from attrs import Attribute, evolve, field, frozen
@@ -38,16 +38,18 @@ class ModalityConfig:
     """The decoder's network."""
     likelihood: LikelihoodConfig
     """The likelihood of an observation given the latents."""
-    input: Literal["none", "standardize", "minmax", "log1p", "log1p_standardize"] = "none"
-    """Transform before the encoder, fitted on training rows."""
-    target: Literal["none", "standardize", "minmax"] = field(default="none")
-    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units."""
+    input: Literal["none", "standardize", "minmax", "channels", "image", "log1p", "log1p_standardize"] = "none"
+    """Transform before the encoder, fitted on training rows: ``standardize`` and ``minmax`` each feature, ``channels``
+    each entry of the first dimension, ``image`` likewise, unless the training images lie in [-1, 1]."""
+    target: Literal["none", "standardize", "minmax", "channels", "image"] = field(default="none")
+    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units. ``channels``
+    and ``image`` leave 0/1 values, categories and counts as they are."""
     weight: float | Literal["dimension"] = field(default=1.0)
     """Weight of the log-likelihood in the loss; ``dimension``: largest size of all modalities / the modality's size."""
 
     @target.validator
     def _check_target(self, attribute: Attribute[Any], value: Any) -> None:
-        if value != "none" and self.likelihood.support != "real":
+        if value in ("standardize", "minmax") and self.likelihood.support != "real":
             raise ValueError(f"target must be 'none' for 0/1 values, categories and counts, got {value!r}")
 
     @weight.validator
@@ -59,15 +61,25 @@ class ModalityConfig:
     def default(cls, modality: ModalitySpec, likelihood: LikelihoodConfig) -> ModalityConfig:
         """The parts that fit a modality's shape and likelihood."""
         image = len(modality.shape) == 3 and min(modality.shape[1:]) >= 8 and modality.categories is None
-        table = len(modality.shape) == 1
-        scaled = table or likelihood.support != "real"
         return cls(
             encoder=ConvEncoderConfig() if image else MLPEncoderConfig(),
             decoder=ConvDecoderConfig() if image else MLPDecoderConfig(),
             likelihood=likelihood,
-            input=likelihood.default_input if scaled else "none",  # type: ignore[arg-type]
-            target=likelihood.default_target if scaled else "none",  # type: ignore[arg-type]
+            input=_scaled(likelihood.default_input, modality.shape),
+            target=_scaled(likelihood.default_target, modality.shape),
         )
+
+    @property
+    def scale(self) -> Literal["none", "standardize", "minmax", "channels", "image"]:
+        """The target that is built: 0/1 values, categories and counts are never scaled."""
+        return self.target if self.likelihood.support == "real" else "none"
+
+
+def _scaled(default: str, shape: Sequence[int]) -> Any:
+    """A likelihood's default scaling for values of a shape: images have one, three or four channels."""
+    if default != "standardize" or len(shape) == 1:
+        return default
+    return "image" if len(shape) == 3 and shape[0] in (1, 3, 4) else "channels"
 
 
 @frozen(kw_only=True)

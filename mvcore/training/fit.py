@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from attrs import evolve, field, frozen
 from tqdm.auto import tqdm
 
+from mvcore.data.align import aligned
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import CheckpointError, DataError
 from mvcore.models.base import Model
@@ -104,7 +105,7 @@ def fit(
         clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
         checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=tuple(trackers) or None,
     )  # fmt: skip
-    _check(model, data, validation, options)
+    data, validation = _check(model, data, validation, options)
     _check_accelerator(accelerator, options)
     manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
@@ -160,15 +161,16 @@ def _accelerator(options: TrainingConfig, folder: Path | None) -> Accelerator:
 
 def _check(
     model: Model, data: MultimodalDataset, validation: MultimodalDataset | None, options: TrainingConfig
-) -> None:
+) -> tuple[MultimodalDataset, MultimodalDataset | None]:
+    """The rows as the model has them."""
     if options.patience is not None and validation is None:
         raise DataError("Early stopping needs validation rows; give fit validation=…, or leave patience out.")
+    data = aligned(data, model.schema, every=True)
+    validation = None if validation is None else aligned(validation, model.schema, every=True)
     for part in [data] if validation is None else [data, validation]:
-        if part.schema.names != model.schema.names:
-            raise DataError(f"The model has the modalities {model.schema.names}, the data {part.schema.names}.")
-        model.schema.check_same(part.schema)
         model.check(part)
     model.check_training(data.observed)
+    return data, validation
 
 
 def _take_up(loop: Loop, folder: Path, resume: bool) -> None:

@@ -16,8 +16,9 @@ from mvcore.distributions.encoded import Encoded
 from mvcore.distributions.latents import Latents
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.real import NormalLikelihood
-from mvcore.losses.importance import IWAE, Bound, DReG, bound
+from mvcore.losses.importance import IWAE, DReG, bound
 from mvcore.losses.passes import Pass
+from mvcore.losses.specs import Bound
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.nn.mlp import MLPDecoder
 from mvcore.posteriors.product import ProductOfExperts

@@ -1,0 +1,198 @@
+"""The one place where rows meet a schema: modalities, columns and categories are matched by name, never by position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mvcore.data.batch import Batch
+from mvcore.data.checks import check_values
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
+from mvcore.data.tables import listed
+from mvcore.errors import DataError
+
+
+def aligned(data: MultimodalDataset, schema: Schema, *, every: bool = False) -> MultimodalDataset:
+    """The rows as a schema has them: its modalities and columns in its order, its codes of categories.
+
+    A modality that the data does not have is there without any row. Columns and categories are matched by their
+    names where both sides have names, else by position. Data that is in order already comes back itself.
+
+    Args:
+        data: The rows.
+        schema: The schema, such as a model's.
+        every: Whether each modality of the schema must be one of the data's.
+
+    Raises:
+        DataError: With all that keeps the rows from fitting, or if the data is no data set.
+    """
+    if not isinstance(data, MultimodalDataset):
+        raise DataError(f"Expected a data set; got {_described(data)}.{_REMEDY.get(type(data), '')}")
+    lacking = [m for m in schema.names if m not in data.schema.names]
+    if every and lacking:
+        raise DataError(f"The model has the modalities {schema.names}, the data {data.schema.names}.")
+    if data.schema == schema:
+        aligned_batch(data.batch(), schema)
+        return data
+    problems = _differences(data.schema, schema)
+    _raise_all(problems)
+    batch, x, cells = data.batch(), {}, {}
+    for spec in schema:
+        if spec.name in lacking:
+            x[spec.name] = torch.zeros(0, *spec.shape, dtype=torch.long if spec.categories else torch.float32)
+            continue
+        x[spec.name], known = _in_order(batch, data.schema[spec.name], spec, problems)
+        if known is not None:
+            cells[spec.name] = known
+    context = {
+        c.name: _in_codes(batch.context[c.name], data.schema, c, problems)
+        for c in schema.context
+        if c.name in batch.context
+    }
+    _raise_all(problems)
+    observed = torch.stack([batch.column(m) for m in schema.names], dim=1)
+    fitting = Batch(x, observed, cells, context=context, size_factors=batch.size_factors, device=batch.device)
+    return MultimodalDataset.from_batch(schema, aligned_batch(fitting, schema), labels=data.labels, ids=data.ids)
+
+
+def aligned_batch(batch: Batch, schema: Schema) -> Batch:
+    """The batch with its modalities in the order of a schema, which may have more.
+
+    Raises:
+        DataError: If it is no batch, has an unknown modality, or observations of another shape or kind, or that no
+            model can read.
+    """
+    if not isinstance(batch, Batch):
+        raise DataError(f"Expected a Batch; got {_described(batch)}.{_REMEDY.get(type(batch), '')}")
+    if unknown := sorted(set(batch.names) - set(schema.names)):
+        known = ", ".join(schema.names)
+        raise DataError(f"The batch has the modality {unknown[0]!r}, the model has {known}.", modality=unknown[0])
+    for name in batch.names:
+        check_kind(batch.x[name], schema[name])
+        check_values(name, batch.x[name], batch.cells.get(name), batch.column(name), schema[name].categories)
+    order = [m for m in schema.names if m in batch.x]
+    if tuple(order) == batch.names:
+        return batch
+    x = {m: batch.x[m] for m in order}
+    return batch.with_values(x, batch.observed[:, [batch.names.index(m) for m in order]], batch.cells)
+
+
+def as_data(batch: Batch, schema: Schema) -> MultimodalDataset:
+    """The rows of a batch as a data set of those modalities of a schema that it has."""
+    fitting = aligned_batch(batch, schema)
+    return MultimodalDataset.from_batch(Schema(tuple(schema[m] for m in fitting.names), schema.context), fitting)
+
+
+#: What to pass instead of one of our own.
+_REMEDY: dict[type, str] = {
+    Batch: " Give the MultimodalDataset that it was taken from, or MultimodalDataset.from_batch(model.schema, batch).",
+    MultimodalDataset: " Give data.batch(), or the parts of data.batches(size) one after the other.",
+}
+
+
+def _described(value: Any) -> str:
+    kind = type(value).__name__
+    return f"a {kind}" if type(value) in _REMEDY else f"{kind}, which is neither a MultimodalDataset nor a Batch"
+
+
+def _raise_all(problems: Sequence[str]) -> None:
+    if problems:
+        raise DataError(
+            f"The data does not fit the model: {listed_problems(problems)}. Read tables with "
+            "from_frames(frames, schema=model.schema), which names what each lacks."
+        )
+
+
+def listed_problems(problems: Sequence[str], most: int = 10) -> str:
+    """The first problems of many in one sentence."""
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    return "; ".join([*problems[:most], *more])
+
+
+def _differences(theirs: Schema, mine: Schema) -> list[str]:
+    problems = [f"{m!r} is no modality of the model" for m in theirs.names if m not in mine.names]
+    for spec in (m for m in theirs if m.name in mine.names):
+        problems += _differing_columns(spec, mine[spec.name])
+    return problems + _differing_covariates({c.name: c for c in theirs.context}, {c.name: c for c in mine.context})
+
+
+def _differing_columns(theirs: ModalitySpec, mine: ModalitySpec) -> list[str]:
+    if theirs.columns is None or mine.columns is None or set(theirs.columns) == set(mine.columns):
+        same = theirs.shape == mine.shape
+        return [] if same else [f"{mine.name!r} has the shape {theirs.shape}, the model was built for {mine.shape}"]
+    lacks = [c for c in mine.columns if c not in theirs.columns]
+    extra = [c for c in theirs.columns if c not in mine.columns]
+    both = {"lacks the columns": lacks, "also has the columns": extra}
+    return [f"{mine.name!r} {what} {listed(names)}" for what, names in both.items() if names]
+
+
+def _differing_covariates(theirs: dict[str, CovariateSpec], mine: dict[str, CovariateSpec]) -> list[str]:
+    problems = [f"the model was built for the covariate {c!r}, which the data lacks" for c in mine if c not in theirs]
+    problems += [
+        f"the data has the covariate {c!r}, which the model was built without" for c in theirs if c not in mine
+    ]
+    for name in (c for c in mine if c in theirs):
+        a, b = mine[name], theirs[name]
+        if a.shape != b.shape or (a.categories is None) != (b.categories is None):
+            problems.append(f"the covariate {name!r} was {_kind_of(a)} of shape {a.shape}, and is {_kind_of(b)} of "
+                            f"shape {b.shape}")  # fmt: skip
+    return problems
+
+
+def _kind_of(spec: CovariateSpec) -> str:
+    return "a number" if spec.categories is None else "a category"
+
+
+def _in_order(
+    batch: Batch, theirs: ModalitySpec, mine: ModalitySpec, problems: list[str]
+) -> tuple[Tensor, Tensor | None]:
+    """The modality's values and known cells, columns in the order of ``mine`` and categories in its codes."""
+    x, cells, names = batch.x[mine.name], batch.cells.get(mine.name), theirs.category_names
+    if theirs.columns is not None and mine.columns is not None and theirs.columns != mine.columns:
+        order = [theirs.columns.index(c) for c in mine.columns]
+        x, cells = x[:, order], None if cells is None else cells[:, order]
+        names = None if names is None else tuple(names[i] for i in order)
+    if names is None or mine.category_names is None or names == mine.category_names:
+        return x, cells
+    x = x.clone()
+    for i, (own, wanted) in enumerate(zip(names, mine.category_names, strict=True)):
+        known = torch.ones_like(x[:, i], dtype=torch.bool) if cells is None else cells[:, i]
+        where = f"{mine.name!r}: the column {(mine.columns or range(len(names)))[i]!r}"
+        x[:, i] = _recoded(x[:, i].where(known, 0), known, own, wanted, where, problems)
+    return x, cells
+
+
+def _in_codes(values: Tensor, theirs: Schema, mine: CovariateSpec, problems: list[str]) -> Tensor:
+    own = next(c for c in theirs.context if c.name == mine.name).category_names
+    if own is None or mine.category_names is None or own == mine.category_names:
+        return values
+    known = torch.ones_like(values, dtype=torch.bool)
+    return _recoded(values, known, own, mine.category_names, f"the covariate {mine.name!r}", problems)
+
+
+def _recoded(
+    codes: Tensor, known: Tensor, own: Sequence[Any], wanted: Sequence[Any], where: str, problems: list[str]
+) -> Tensor:
+    used = [own[code] for code in codes[known].unique().tolist()]
+    if unknown := [name for name in used if name not in wanted]:
+        problems.append(f"{where} has the unknown categories {listed(unknown)}; known are {listed(wanted, 20)}")
+    table = torch.tensor([wanted.index(name) if name in wanted else 0 for name in own], device=codes.device)
+    return table[codes] if len(own) else codes
+
+
+def check_kind(x: Tensor, spec: ModalitySpec) -> None:
+    """Raises a DataError unless observations ``(n, *shape)`` are of the shape and kind of a modality."""
+    if tuple(x.shape[1:]) != spec.shape:
+        raise DataError(
+            f"Modality {spec.name!r} has observations of shape {tuple(x.shape[1:])}; the model was built for "
+            f"{spec.shape}.",
+            modality=spec.name,
+        )
+    if x.is_floating_point() != (spec.categories is None) or x.is_complex() or x.dtype == torch.bool:
+        wanted = "floats" if spec.categories is None else f"categories, integers 0 to {spec.categories - 1}"
+        kind = str(x.dtype).removeprefix("torch.")
+        raise DataError(f"Modality {spec.name!r} must hold {wanted}; got {kind}.", modality=spec.name)
