@@ -9,6 +9,7 @@ import attrs
 
 from mvcore.config import edit
 from mvcore.data.schema import Schema
+from mvcore.errors import DataError
 from mvcore.plugins.registry import Registry
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
     Raises:
         UnknownComponentError: If no such model is installed.
         ConfigError: If a field does not exist or a value does not fit; it has all problems.
+        DataError: If ``data`` is neither a data set nor a schema.
 
     Example:
         >>> import mvcore
@@ -39,8 +41,15 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
         >>> model.config.latent_dim
         8
     """
+    return create_from(name, data, fields)
+
+
+def create_from(name: str, data: MultimodalDataset | Schema, fields: Mapping[str, Any]) -> Model:
+    """As ``create``, whose own arguments no field of a table can be taken for."""
     registry = Registry.installed()
-    schema = data if isinstance(data, Schema) else data.schema
+    schema = data if isinstance(data, Schema) else getattr(data, "schema", None)
+    if not isinstance(schema, Schema):
+        raise DataError(f"A model is built for a data set or its schema; got {type(data).__name__}.")
     spec = registry.spec("model", name)
     config = spec.config().complete(schema)  # type: ignore[attr-defined]
     model: Model = spec.builder()(edit(config, _flat(fields, config), registry), schema)

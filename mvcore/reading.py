@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from mvcore.errors import FileAccessError, ModelFileError
+from mvcore.text import clean
 
 JSON_LIMIT = 32 * 2**20  #: Bytes of a JSON file: the names of a million columns fit.
 DEPTH = 64  #: Levels of tables and lists in a JSON or TOML file.
-_INT64 = range(-(2**63), 2**63)
+TOO_DEEP = f"it has tables or lists inside each other more than {DEPTH} deep"
+INT64 = range(-(2**63), 2**63)  #: Integers that a file may hold.
 #: A link is not followed, a pipe not waited for. Windows has none of these flags.
 _FLAG_NAMES = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in _FLAG_NAMES)
@@ -67,38 +69,35 @@ def parse_json(content: bytes | str) -> Any:
     """
     text = content.decode("utf-8") if isinstance(content, bytes) else content
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite, parse_int=_int64
+        )
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
-    check_plain(value)
+        raise ValueError(TOO_DEEP) from None
+    check_depth(value)
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()  # half of a pair of surrogates is no text
     return value
 
 
-def check_plain(value: Any) -> None:
-    """Refuses plain values that no config has: too many levels, integers of more than 64 bits, half characters.
+def check_depth(value: Any) -> None:
+    """Refuses tables and lists inside each other more than ``DEPTH`` deep.
 
     Raises:
-        ValueError: If there is one; the message says what is wrong, without a full stop.
+        ValueError: If there are some; the message says what is wrong, without a full stop.
     """
-    level: list[Any] = [value]
+    level = [value]
     for _ in range(DEPTH):
-        level = [part for value in level for part in _checked_parts(value)]
+        level = [part for value in level for part in _parts(value)]
         if not level:
             return
-    raise ValueError(_TOO_DEEP)
+    raise ValueError(TOO_DEEP)
 
 
-_TOO_DEEP = f"it has tables or lists inside each other more than {DEPTH} deep"
-
-
-def _checked_parts(value: Any) -> list[Any]:
+def _parts(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return [*value, *value.values()]
-    if isinstance(value, str) and not value.isascii():
-        value.encode()  # half of a pair of surrogates is no text, and no file could hold it
-    if isinstance(value, int) and value not in _INT64:
-        raise ValueError("it has an integer of more than 64 bits")
-    return value if isinstance(value, list) else []
+        return list(value.values())
+    return list(value) if isinstance(value, (list, tuple)) else []
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -114,9 +113,15 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
+def _int64(text: str) -> int:
+    if len(text) > 20 or (value := int(text)) not in INT64:
+        raise ValueError(f"the integer {clean(text, 60)} has more than 64 bits")
+    return value
+
+
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"the number {text} is too large")
+        raise ValueError(f"the number {clean(text, 60)} is too large")
     return value
 
 
