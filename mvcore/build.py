@@ -12,7 +12,7 @@ from torch import nn
 from mvcore.config.plain import edit, structure
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import Affine, InputTransform
-from mvcore.errors import ConfigError
+from mvcore.errors import ConfigError, DataError
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.registry import Registry
@@ -42,6 +42,7 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
     Raises:
         UnknownComponentError: If no such model is installed.
         ConfigError: If a field does not exist or a value does not fit; it has all problems.
+        DataError: If ``data`` is neither a data set nor a schema.
 
     Example:
         >>> import mvcore
@@ -49,8 +50,15 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
         >>> model.config.latent_dim
         8
     """
+    return create_from(name, data, fields)
+
+
+def create_from(name: str, data: MultimodalDataset | Schema, fields: Mapping[str, Any]) -> Model:
+    """As ``create``, whose own arguments no field of a table can be taken for."""
     registry = Registry.installed()
-    schema = data if isinstance(data, Schema) else data.schema
+    schema = data if isinstance(data, Schema) else getattr(data, "schema", None)
+    if not isinstance(schema, Schema):
+        raise DataError(f"A model is built for a data set or its schema; got {type(data).__name__}.")
     spec = registry.spec("model", name)
     likelihoods = _likelihoods(schema, fields, registry)
     named = [attrs.evolve(m, likelihood=_name_of(likelihoods[m.name], m.likelihood, registry)) for m in schema]

@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from mvcore.text import LINES, capped, clean, clean_lines
+
 __all__ = [
     "AmbiguousComponentError",
     "BrokenPluginError",
@@ -28,9 +30,22 @@ __all__ = [
     "nearest",
 ]
 
+_LONGEST_NAME = 200  # of longer ones none is a slip of the keyboard, and comparing them takes long
+
 
 class MvcoreError(Exception):
-    """Base of every error that mvcore raises on purpose."""
+    """Base of every error that mvcore raises on purpose.
+
+    Its text may hold what a stranger's file says, and is cleaned here, once for all: no control characters, at most ten
+    lines, none of them endless. The attributes keep everything. A subclass writes ``text``.
+    """
+
+    def text(self) -> str:
+        """What is wrong, as it is; ``str`` gives it cleaned."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return clean_lines(self.text())
 
 
 class UnknownComponentError(MvcoreError, LookupError):
@@ -40,7 +55,8 @@ class UnknownComponentError(MvcoreError, LookupError):
         super().__init__(kind, name, known)
         self.kind, self.name, self.known = kind, name, list(known)
 
-    def __str__(self) -> str:
+    def text(self) -> str:
+        """What is wrong, and what to do."""
         near = nearest(self.name, self.known)
         hint = f" Did you mean {near!r}?" if near else ""
         return f"No {self.kind} is named {self.name!r}.{hint} Installed: {', '.join(self.known) or 'none'}."
@@ -53,7 +69,8 @@ class AmbiguousComponentError(MvcoreError, LookupError):
         super().__init__(kind, name, ids)
         self.kind, self.name, self.ids = kind, name, list(ids)
 
-    def __str__(self) -> str:
+    def text(self) -> str:
+        """What is wrong, and what to do."""
         return (
             f"{len(self.ids)} distributions have a component called {self.name!r} of the kind {self.kind}. "
             f"Write one of these instead: {', '.join(self.ids)}."
@@ -74,7 +91,8 @@ class BrokenPluginError(MvcoreError, ImportError):
         super().__init__(entry_id, version, target, why)
         self.entry_id, self.version, self.target, self.why = entry_id, version, target, why
 
-    def __str__(self) -> str:
+    def text(self) -> str:
+        """What is wrong, and what to do."""
         dist = self.entry_id.partition(":")[0]
         return (
             f"{self.entry_id} (version {self.version}) cannot be loaded from {self.target!r}: {self.why}. "
@@ -94,13 +112,16 @@ class MissingPluginError(MvcoreError, ImportError):
         super().__init__(unmet, unknown)
         self.unmet, self.unknown = dict(unmet), list(unknown)
 
-    def __str__(self) -> str:
-        found = (f"{line} ({have} is installed)" if have else line for line, have in self.unmet.items())
-        lines = ["This model needs distributions that are not installed here, or not in a version that fits:", *found]
+    def text(self) -> str:
+        """What is wrong, and what to do."""
+        found = [f"{line} ({have} is installed)" if have else line for line, have in self.unmet.items()]
+        lines = ["This model needs distributions that are not installed here, or not in a version that fits:"]
+        lines += capped([clean(line) for line in found], LINES - 3)
         if known := [line for line in self.unmet if line not in self.unknown]:
             lines.append("Install with: pip install " + " ".join(f'"{line}"' for line in known))
         if self.unknown:
-            lines.append(f"mvcore does not know {', '.join(self.unknown)}: see who publishes it before you install it.")
+            names = clean(", ".join(self.unknown), 300)
+            lines.append(f"mvcore does not know {names}: see who publishes it before you install it.")
         return "\n  ".join(lines)
 
 
@@ -116,9 +137,11 @@ class ConfigError(MvcoreError, ValueError):
         super().__init__(problems, where)
         self.problems, self.where = list(problems), where
 
-    def __str__(self) -> str:
+    def text(self) -> str:
+        """What is wrong, and what to do."""
         plural = "" if len(self.problems) == 1 else "s"
-        return "\n  ".join([f"{len(self.problems)} problem{plural} in {self.where}", *self.problems])
+        shown = capped([clean(problem) for problem in self.problems], LINES - 1)
+        return "\n  ".join([f"{len(self.problems)} problem{plural} in {clean(self.where)}", *shown])
 
 
 class DataError(MvcoreError, ValueError):
@@ -145,6 +168,27 @@ class ModelFileError(MvcoreError, ValueError):
     def __init__(self, message: str, *, path: Path | None = None) -> None:
         super().__init__(message)
         self.path = path
+
+
+class FileAccessError(MvcoreError, OSError):
+    """A file that the system does not let be read or written: a full disk, no permission, a folder that is gone.
+
+    Args:
+        message: What could not be done, and why.
+        path: The file or folder.
+        code: The system's number of the cause, as in ``errno``.
+    """
+
+    def __init__(self, message: str, path: Path | None = None, code: int | None = None) -> None:
+        super().__init__(message, path, code)
+        self.message, self.path, self.errno = message, path, code
+
+    def text(self) -> str:
+        """What could not be done, and why."""
+        return self.message
+
+    def __reduce__(self) -> tuple[type[FileAccessError], tuple[str, Path | None, int | None]]:
+        return type(self), (self.message, self.path, self.errno)
 
 
 class CheckpointError(MvcoreError, ValueError):
@@ -185,7 +229,8 @@ class NotPackagedError(MvcoreError, TypeError):
         super().__init__(what, group)
         self.what, self.group = what, group
 
-    def __str__(self) -> str:
+    def text(self) -> str:
+        """What is wrong, and what to do."""
         return (
             f"{self.what} is registered by no installed distribution, so a saved file could not name it. "
             f"Declare a ComponentSpec for it under the entry-point group {self.group!r} of a distribution and "
@@ -199,18 +244,22 @@ class MissingExtraError(MvcoreError, ImportError):
     Args:
         package: The package.
         extra: The extra of mvcore that brings it.
+        what: What needs it, as a sentence starts.
     """
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(package, extra)
-        self.package, self.extra = package, extra
+    def __init__(self, package: str, extra: str, what: str = "This") -> None:
+        super().__init__(package, extra, what)
+        self.package, self.extra, self.what = package, extra, what
 
-    def __str__(self) -> str:
-        return f'This needs the package {self.package!r}. Install it with: pip install "mvcore[{self.extra}]"'
+    def text(self) -> str:
+        """What is wrong, and what to do."""
+        return f'{self.what} needs the package {self.package!r}. Install it with: pip install "mvcore[{self.extra}]"'
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` most likely stands for, None if there is none near."""
+    if len(name) > _LONGEST_NAME:
+        return None
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 

@@ -7,19 +7,21 @@ a table of their fields. Nothing is coerced but an int for a float field, and a 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
 
 from mvcore.config.converter import FAULTS, make_converter, problems, unknown_key
+from mvcore.config.reading import DEPTH, INT64, TOO_DEEP, check_depth
 from mvcore.errors import ConfigError, UnknownComponentError
 from mvcore.plugins.registry import RESERVED, Registry
 from mvcore.plugins.spec import KINDS, ComponentConfig
 
 C = TypeVar("C")
+_TOML_LIMIT = 4 * 2**20  # bytes
 
 
 def unstructure(config: Any, registry: Registry | None = None) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def structure(kind: str, value: Any, registry: Registry | None = None, path: str
         >>> structure("loss", {"use": "mvcore:elbo", "beta": 2.0})  # doctest: +SKIP
         ElboConfig(beta=2.0)
     """
-    if kind not in KINDS:
-        raise UnknownComponentError("kind", kind, list(KINDS))
+    if kind not in list(KINDS):
+        raise UnknownComponentError("kind", str(kind), list(KINDS))
     config: ComponentConfig = _read(KINDS[kind], value, _or_installed(registry), path or kind)
     return config
 
@@ -104,12 +106,55 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigError: If it is no TOML; it names the file, the line and the column.
     """
+    where = os.fspath(path)
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError([f"there is no file {os.fspath(path)!r}"], os.fspath(path)) from None
+        with open(path, "rb") as file:
+            content = file.read(_TOML_LIMIT + 1)
+        return parse_toml(content)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        problem = f"there is no file {where!r}" if missing else f"cannot be read: {error.strerror or error}"
+        raise ConfigError([problem], where) from None
     except ValueError as error:  # of TOML, or of UTF-8
-        raise ConfigError([str(error)], os.fspath(path)) from error
+        raise ConfigError([str(error)], where) from error
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The tables of a TOML text, with at most 64 tables or lists inside each other.
+
+    Raises:
+        ValueError: If it is no such text; the message says what is wrong, without a full stop.
+    """
+    if len(content) > _TOML_LIMIT:
+        raise ValueError(f"it has more than {_TOML_LIMIT:,} bytes, which no config needs")
+    text = content.decode("utf-8")
+    _check_dotted(text)
+    try:
+        tables = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    check_depth(tables)
+    if large := list(_beyond_64_bits(tables)):
+        raise ValueError(f"{large[0]}: an integer of more than 64 bits")
+    return tables
+
+
+def _beyond_64_bits(value: Any, path: str = "") -> Iterator[str]:
+    """Where integers stand that no field takes."""
+    if isinstance(value, (dict, list)):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _beyond_64_bits(part, f"{path}.{name}" if path else str(name))
+    elif type(value) is int and value not in INT64:
+        yield path
+
+
+def _check_dotted(text: str) -> None:
+    """Refuses a key of too many parts, of which the parser's memory grows as the square."""
+    run = 0
+    for part in re.sub(r"""\"(?:[^"\\\n]|\\.)*+\"|'[^'\n]*+'""", "k", text).split("."):
+        run = run + 1 if re.fullmatch(r"[\w \t-]*", part) else 0
+        if run > DEPTH:
+            raise ValueError(TOO_DEEP)
 
 
 def _or_installed(registry: Registry | None) -> Registry:
@@ -118,18 +163,22 @@ def _or_installed(registry: Registry | None) -> Registry:
 
 def _read(cls: type[Any], value: Any, registry: Registry, where: str) -> Any:
     try:
+        check_depth(value)
         return make_converter(registry).structure(value, cls)
     except FAULTS as fault:
         raise ConfigError(list(problems(fault)), where) from fault
 
 
-def _plain(value: Any, registry: Registry) -> Any:
+def _plain(value: Any, registry: Registry, depth: int = 0) -> Any:
+    if depth > DEPTH:
+        raise ConfigError([TOO_DEEP])
+    depth += 1
     if attrs.has(type(value)):
-        fields = {f.alias: _plain(getattr(value, f.name), registry) for f in attrs.fields(type(value)) if f.init}
+        fields = {f.alias: _plain(getattr(value, f.name), registry, depth) for f in attrs.fields(type(value)) if f.init}
         return {**_named(value, registry), **fields} if isinstance(value, ComponentConfig) else fields
     if isinstance(value, Mapping):
-        return {key: _plain(part, registry) for key, part in value.items()}
-    return [_plain(part, registry) for part in value] if isinstance(value, (tuple, list)) else value
+        return {key: _plain(part, registry, depth) for key, part in value.items()}
+    return [_plain(part, registry, depth) for part in value] if isinstance(value, (tuple, list)) else value
 
 
 def _named(config: ComponentConfig, registry: Registry) -> dict[str, Any]:

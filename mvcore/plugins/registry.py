@@ -14,7 +14,13 @@ from typing import Any, final, get_type_hints
 import attrs
 from packaging.utils import canonicalize_name
 
-from mvcore.errors import AmbiguousComponentError, BrokenPluginError, NotPackagedError, UnknownComponentError
+from mvcore.errors import (
+    AmbiguousComponentError,
+    BrokenPluginError,
+    ConfigError,
+    NotPackagedError,
+    UnknownComponentError,
+)
 from mvcore.plugins.spec import API, KINDS, ComponentConfig, ComponentSpec
 
 log = logging.getLogger(__name__)
@@ -86,9 +92,12 @@ class Registry:
         Raises:
             UnknownComponentError: If there is none, or no such kind.
             AmbiguousComponentError: If two distributions use the name.
+            ConfigError: If the name is no text.
         """
         if kind not in KINDS:
             raise UnknownComponentError("kind", kind, list(KINDS))
+        if not isinstance(ref, str):
+            raise ConfigError([f"expected the name of a {kind}, got {ref!r}"], kind)
         found = self.matching(kind, ref)
         if len(found) > 1:
             raise AmbiguousComponentError(kind, ref, [entry.id for entry in found])

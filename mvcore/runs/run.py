@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -23,6 +22,7 @@ from mvcore.config.converter import unknown_key
 from mvcore.errors import ConfigError, DataError, ModelFileError
 from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import DatasetConfig
+from mvcore.runs.folder import check_near, config_of_run
 from mvcore.storage.writing import write_whole
 from mvcore.validators import not_negative, share
 
@@ -130,6 +130,7 @@ def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, pro
     import torch
 
     import mvcore
+    from mvcore.build import create_from
 
     tables, folder = read(path, changes), Path(out)
     if (folder / "model").exists():
@@ -138,7 +139,7 @@ def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, pro
     rows = parts(tables["data"])
     fields = {name: value for name, value in tables["model"].items() if name != "use"}
     torch.manual_seed(options.seed)
-    model = mvcore.create(tables["model"].get("use", "multimodal"), rows.train, **fields)
+    model = create_from(tables["model"].get("use", "multimodal"), rows.train, fields)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
     run = mvcore.fit(
@@ -151,19 +152,38 @@ def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, pro
 
 
 def model_folder(path: str | Path) -> Path:
-    """The saved model in a run's folder, or the folder itself."""
-    folder = Path(path)
-    return folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    """The saved model in a run's folder, or the folder itself.
+
+    Raises:
+        ModelFileError: If the run's model is a link, which could lead anywhere.
+    """
+    folder = Path(path) / "model"
+    if not (folder / "config.json").exists():
+        return Path(path)
+    if folder.is_symlink():
+        raise ModelFileError(f"{str(folder)!r} is a link, which is not followed; give the model's folder.", path=folder)
+    return folder
 
 
-def data_of(path: str | Path) -> Parts:
-    """The rows of a run, as its config asks for them."""
-    file = Path(path) / "config.json"
-    try:
-        tables = json.loads(file.read_text(encoding="utf-8"))
-        return parts(tables["data"])
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise ModelFileError(f"{str(path)!r} is not the folder of a run: {fault!r}.", path=file) from fault
+def data_of(path: str | Path, tables: str | Path | None = None) -> Parts:
+    """The rows of a run, as its config asks for them.
+
+    Args:
+        path: The folder of the run.
+        tables: A folder of tables to read in place of the data that the run names.
+
+    Raises:
+        ModelFileError: If it is not the folder of a run.
+        DataError: If the run names a folder that is neither below the current one nor beside the run; a stranger's run
+            could name any.
+    """
+    data = config_of_run(Path(path))["data"]
+    if tables is not None:
+        kept = {name: value for name, value in data.items() if name != "use"}
+        return parts({**kept, "folder": str(tables)})
+    if isinstance(data.get("folder"), str):
+        check_near(data["folder"], Path(path))
+    return parts(data)
 
 
 def read_tables(folder: str | Path) -> dict[str, Any]:
@@ -196,8 +216,8 @@ def _set(tables: dict[str, Any], change: str) -> None:
     if not equals or not parents:
         raise ConfigError([f"{change!r} is not of the form table.field=value"], "--set")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = configs.parse_toml(f"value = {text}".encode())["value"]
+    except ValueError:
         value = text.strip()
     for depth, name in enumerate(parents, start=1):
         here = tables.setdefault(name, {})

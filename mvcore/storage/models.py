@@ -8,28 +8,27 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-import mvcore
-from mvcore import config as configs
-from mvcore.data.schema import Schema
-from mvcore.errors import ModelFileError, NotPackagedError
-from mvcore.plugins import requires
-from mvcore.plugins.registry import Registry
+from mvcore.config.reading import opened
+from mvcore.errors import FileAccessError, ModelFileError, MvcoreError, NotPackagedError
+from mvcore.storage import blueprint
 from mvcore.storage.exchange import exchange
+from mvcore.storage.folder import FILES, card, read_config
+from mvcore.storage.saved import builder_of, content_of, some
+from mvcore.storage.weights import Header, digest_of, not_finite, read_header, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mvcore.models.base import Model
 
-FORMAT = 1
-FILES = frozenset({"config.json", "model.safetensors", "README.md"})  #: All that a saved model consists of.
 _ATTEMPTS = 10  # readings of a model that is replaced again and again
 _ABANDONED = 86_400.0  # seconds after which no save is still at work
 
@@ -43,9 +42,11 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
 
     Raises:
         NotPackagedError: If the model was built by hand, so that nobody could build it again.
-        ModelFileError: If the folder holds something that is not a saved model, or the weights cannot be written.
+        ModelFileError: If the folder holds something that is not a saved model, or the weights are not finite or not
+            those of the config, so that nobody could load them.
+        FileAccessError: If the system does not let it be written; nothing was changed.
     """
-    folder = Path(path)
+    folder = _folder(path)
     if model.config is None:
         raise NotPackagedError(type(model).__qualname__, "mvcore.model")
     if folder.exists() and not _may_replace(folder):
@@ -53,57 +54,106 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
             f"{str(folder)!r} holds something other than a saved model; choose a folder that is new or empty.",
             path=folder,
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=_hidden(folder, "new"), dir=folder.parent))
-    try:
-        _write(model, staging)
-        _replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    content = content_of(model)
+    with _told(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=_hidden(folder, "new"), dir=folder.parent))
+        try:
+            _write(*content, staging)
+            _replace(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     _remove_leftovers(folder)
     return folder
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Reads a saved model, on the CPU and in evaluation mode.
+    """Reads a saved model, on the CPU and in evaluation mode, in the precision that it was saved in.
+
+    A folder may come from anyone. Two files of it are read, each once: no link, pipe or device, nothing larger than it
+    must be. The weights are compared with the config before memory is taken, and with their digest where it has one.
 
     Raises:
         MissingPluginError: If plugins that it needs are missing or too old; it names all of them.
         ModelFileError: If a file is missing, damaged or does not fit the config.
         ConfigError: If the config does not fit the installed plugins.
+        FileAccessError: If the system does not let a file be read.
     """
-    header, weights, file = _read(Path(path))
-    requires.check(header["requires"])
-    registry = Registry.installed()
-    config = configs.structure("model", header["model"], registry)
-    schema = configs.structure_as(Schema, header["schema"], registry, path="schema")
-    model: Model = registry.load(registry.entry_of(type(config))).builder()(config, schema)
-    try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ModelFileError(f"{str(file)!r} does not hold the weights of its config: {error}") from error
-    return model.eval()
+    return load_linked(path, None)
 
 
-def _write(model: Model, folder: Path) -> None:
-    registry = Registry.installed()
-    header = {
-        "mvcore": {"format": FORMAT, "version": mvcore.__version__},
-        "requires": requires.requirements(model.config, registry),
-        "schema": configs.unstructure(model.schema, registry),
-        "model": configs.unstructure(model.config, registry),
-    }
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+def load_linked(path: str | os.PathLike[str], links: Path | None) -> Model:
+    """As ``load``; the files may be links into the folder ``links``, as a cache that keeps contents elsewhere has."""
+    folder = _folder(path)
+    for _ in range(_ATTEMPTS):
+        before = _identity(_standing(folder))
+        try:
+            model = _load(_standing(folder), links)
+        except MvcoreError:
+            if _identity(_standing(folder)) == before:
+                raise
+            continue
+        if _identity(_standing(folder)) == before:
+            return model.eval()
+    raise ModelFileError(f"{str(path)!r} was replaced {_ATTEMPTS} times while it was read; save it less often.")
+
+
+def _load(folder: Path, links: Path | None) -> Model:
+    config, file = read_config(folder, links=links), folder / "model.safetensors"
+    about = config.get("weights", {})
     try:
-        save_file(weights, folder / "model.safetensors")
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"The weights could not be written: {error}. Look for a full disk; nothing was changed."
-        ) from error
-    (folder / "config.json").write_text(json.dumps(header, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(_card(header), encoding="utf-8")
+        with opened(file, links) as (content, size):
+            header = read_header(content, size, file)
+            build, precision = builder_of(config), about.get("precision")
+            wanted = blueprint.expected(build, header.tensors, precision)
+            blueprint.check_matches(wanted, header.tensors, f"{str(file)!r} does not hold the weights of its config")
+            weights = load_file((content, header, file, about.get("sha256")))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelFileError(f"{str(file)!r} is missing.", path=file) from None
+    model = build() if precision is None else build().to(blueprint.PRECISIONS[precision])
+    model.load_state_dict(weights, strict=True)
+    return model
+
+
+def load_file(source: tuple[BinaryIO, Header, Path, str | None]) -> dict[str, Tensor]:
+    """The weights behind a header that was read, compared with their digest; None: they have none."""
+    content, header, file, digest = source
+    weights, found = read_tensors(content, header, file)
+    if digest is not None and found != digest:
+        raise ModelFileError(f"{str(file)!r} is damaged: it is not what config.json has the SHA-256 of.", path=file)
+    if names := not_finite(weights):
+        raise ModelFileError(f"{str(file)!r} holds weights that are no finite numbers: {some(names)}.", path=file)
+    return weights
+
+
+def _write(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> None:
+    save_file(weights, folder / "model.safetensors")
+    config["weights"]["sha256"] = digest_of(folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card(config), encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         _flush(path)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tells in one sentence why the system did not let a model be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise FileAccessError(
+            f"{str(folder)!r} could not be written: {why}. Nothing was changed.", folder, getattr(error, "errno", None)
+        ) from error
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    try:
+        with suppress(OSError):
+            Path(path).lstat()
+    except (TypeError, ValueError) as error:  # no text; or one with a NUL, which no path has
+        raise ModelFileError(f"{path!r} is no path of a folder: {error}.") from error
+    return Path(path)
 
 
 def _replace(staging: Path, folder: Path) -> None:
@@ -173,50 +223,9 @@ def _may_replace(folder: Path) -> bool:
         return False
     names = {file.name for file in folder.iterdir()}
     try:
-        return not names or (names <= FILES and bool(_header(folder, any_format=True)))
-    except ModelFileError:
+        return not names or (names <= FILES and bool(read_config(folder, any_format=True)))
+    except (ModelFileError, FileAccessError):
         return False
-
-
-def _header(folder: Path, *, any_format: bool = False) -> dict[str, Any]:
-    file = folder / "config.json"
-    try:
-        header = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelFileError(f"{str(folder)!r} holds no saved model: it has no config.json.") from None
-    except ValueError as error:
-        raise ModelFileError(f"{str(file)!r} is damaged: {error}.") from error
-    if not isinstance(header, dict) or not isinstance(header.get("mvcore"), dict):
-        raise ModelFileError(f"{str(file)!r} is not the config of a saved mvcore model.")
-    if not any_format and header["mvcore"].get("format") != FORMAT:
-        raise ModelFileError(
-            f"{str(file)!r} has format {header['mvcore'].get('format')!r}; this mvcore reads format {FORMAT}. "
-            "Update mvcore."
-        )
-    if not any_format and (set(header) != {"mvcore", "requires", "schema", "model"} or not _lines(header["requires"])):
-        raise ModelFileError(f"{str(file)!r} is not the config of a saved mvcore model, or a part of it is missing.")
-    return header
-
-
-def _lines(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(line, str) for line in value)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
-    """Config and weights of one model, also while another one takes its place: each save brings a new folder."""
-    for _ in range(_ATTEMPTS):
-        folder = _standing(path)
-        before = _identity(folder)
-        try:
-            header = _header(folder)
-            weights = _weights(folder / "model.safetensors")
-        except ModelFileError:
-            if _identity(_standing(path)) == before:
-                raise
-            continue
-        if _identity(_standing(path)) == before:
-            return header, weights, folder / "model.safetensors"
-    raise ModelFileError(f"{str(path)!r} was replaced {_ATTEMPTS} times while it was read; save it less often.")
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -226,24 +235,3 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
-
-
-def _weights(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except FileNotFoundError:
-        raise ModelFileError(f"{str(file)!r} is missing.") from None
-    except SafetensorError as error:
-        raise ModelFileError(f"{str(file)!r} is damaged: {error}.") from error
-
-
-def _card(header: dict[str, Any]) -> str:
-    modalities = "\n".join(
-        f"| {m['name']} | {tuple(m['shape'])} | {m['likelihood']} |" for m in header["schema"]["modalities"]
-    )
-    needs = " ".join(f'"{line}"' for line in ["mvcore", *header["requires"]])
-    return (
-        f"# {header['model']['use']}\n\nA multimodal VAE saved by mvcore {header['mvcore']['version']}.\n\n"
-        f"```\npip install {needs}\n```\n\n```python\nimport mvcore\nmodel = mvcore.load('.')\n```\n\n"
-        f"| modality | shape | likelihood |\n|---|---|---|\n{modalities}\n"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 import mvcore
+from mvcore import config as configs
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import ConfigError, MissingPluginError, ModelFileError, MvcoreError
 from mvcore.models.base import Model
@@ -111,7 +113,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def test_the_settings_use_every_registered_likelihood_network_prior_and_loss() -> None:
-    text = json.dumps([files.configs.unstructure(make(s).config) for s in SETTINGS])
+    text = json.dumps([configs.unstructure(make(s).config) for s in SETTINGS])
     for kind in ("likelihood", "encoder", "decoder", "prior", "loss", "posterior"):
         for entry in Registry.installed().entries(kind):
             assert entry.dist != "mvcore" or f'"{entry.id}"' in text, entry
@@ -155,7 +157,9 @@ def test_saving_twice_writes_the_same_bytes(saved: Path, tmp_path: Path) -> None
 def test_a_saved_model_is_three_files_with_all_defaults_and_nothing_that_runs(saved: Path) -> None:
     assert set(content(saved)) == {"config.json", "model.safetensors", "README.md"}
     config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
-    assert set(config) == {"mvcore", "requires", "schema", "model"}
+    assert set(config) == {"mvcore", "requires", "schema", "model", "weights"}
+    digest = hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
+    assert config["weights"] == {"precision": "float32", "sha256": digest}
     assert config["mvcore"] == {"format": 1, "version": mvcore.__version__}
     assert config["requires"] == []  # the core alone
     model = config["model"]

@@ -1,0 +1,157 @@
+"""What the weights of a config are, found out without their memory, and no dearer than a file of weights warrants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
+
+from mvcore.errors import ConfigError, ModelFileError, MvcoreError
+from mvcore.storage.weights import Outline, differences, outlines
+
+if TYPE_CHECKING:
+    from mvcore.models.base import Model
+
+_CALLS, _CALLS_EACH = 20_000, 20  # a tensor of the core's models takes about seven calls to make
+_SPARE, _SPARE_TIMES = 2**28, 4  # bytes of tensors that are made but not kept
+_VALUES = 100_000  #: Values in a model's config: a thousand modalities have about forty each.
+_MODALITIES = 10_000
+#: The precisions of a whole model that a saved folder may name.
+PRECISIONS: Mapping[str, torch.dtype] = {
+    "float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
+}  # fmt: skip
+
+
+def check_extent(model: Any, schema: Any) -> None:
+    """Refuses a plain config and schema larger than any model's, before time is spent on reading them.
+
+    Raises:
+        ConfigError: If one is.
+    """
+    level, count = [model], 0
+    while level:
+        count += len(level)
+        if count > _VALUES:
+            raise ConfigError([f"model: more than {_VALUES:,} values, which no model's config has"], "config.json")
+        level = [part for value in level for part in _parts(value)]
+    modalities = schema.get("modalities") if isinstance(schema, dict) else None
+    if isinstance(modalities, list) and len(modalities) > _MODALITIES:
+        raise ConfigError(
+            [f"schema: {len(modalities):,} modalities, at most {_MODALITIES:,} can be read"], "config.json"
+        )
+
+
+def precision_of(state: Mapping[str, Tensor]) -> str | None:
+    """The precision that all numbers of a state share; None where they share none."""
+    dtypes = {value.dtype for value in state.values() if value.is_floating_point()}
+    return next((name for name, dtype in PRECISIONS.items() if dtypes == {dtype}), None)
+
+
+def expected(build: Callable[[], Model], found: Mapping[str, Outline], precision: str | None) -> dict[str, Outline]:
+    """The tensors of the model that ``build`` makes, from a model without memory.
+
+    Args:
+        build: Builds the model from its config.
+        found: The tensors of its file: the work and memory for others is bounded by them.
+        precision: The precision that the model was saved in; None: as it is built.
+
+    Raises:
+        ModelFileError: If the model is far larger than the file's, or can't be built.
+    """
+    with torch.random.fork_rng(devices=[]), _as_errors_of_files():
+        try:
+            with _Budget(found), torch.device("meta"):
+                model = build()
+        except (MvcoreError, _TooLargeError):
+            raise
+        except Exception:  # a builder reads values, which tensors without memory have not, or calls what needs some
+            with _Budget(found, real=True):
+                model = build()
+        return outlines((model if precision is None else model.to(PRECISIONS[precision])).state_dict())
+
+
+def check_matches(expected: Mapping[str, Outline], found: Mapping[str, Outline], who: str) -> None:
+    """Raises a ModelFileError that names the first tensors that differ."""
+    if problems := differences(expected, found):
+        more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
+        raise ModelFileError(f"{who}: {'; '.join(problems[:3])}{more}.")
+
+
+@final
+class _Budget(TorchFunctionMode):
+    """Stops a builder that makes far more, or far larger, tensors than those of a file.
+
+    Args:
+        found: The file's tensors.
+        real: Whether the tensors take memory. Then each size is asked for before it is taken, and all are added up.
+    """
+
+    def __init__(self, found: Mapping[str, Outline], *, real: bool = False) -> None:
+        super().__init__()
+        self.calls, self.real = _CALLS + _CALLS_EACH * len(found), real
+        self.size = _SPARE + _SPARE_TIMES * sum(outline.size for outline in found.values())
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.calls -= 1
+        if self.real:
+            self._check(_without_memory(func, args, kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        self._check(result)
+        if self.real and isinstance(result, Tensor) and not _shares_memory(result, args):
+            self.size -= _bytes(result)
+        return result
+
+    def _check(self, result: Any) -> None:
+        if self.calls < 0 or (isinstance(result, Tensor) and _bytes(result) > self.size):
+            raise _TooLargeError
+
+
+def _without_memory(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a function gives for tensors of these shapes; None where it must see their values."""
+    args, kwargs = tree_map_only(Tensor, lambda value: value.to("meta"), (args, kwargs))
+    try:
+        with torch.device("meta"):
+            return func(*args, **kwargs)
+    except Exception:
+        return None
+
+
+def _shares_memory(result: Tensor, args: tuple[Any, ...]) -> bool:
+    pointer = result.untyped_storage().data_ptr()
+    return any(isinstance(arg, Tensor) and arg.untyped_storage().data_ptr() == pointer for arg in args)
+
+
+class _TooLargeError(Exception):
+    """A model is larger than its file."""
+
+
+def _bytes(value: Tensor) -> int:
+    return value.numel() * value.element_size()
+
+
+@contextmanager
+def _as_errors_of_files() -> Iterator[None]:
+    try:
+        yield
+    except MvcoreError:
+        raise
+    except _TooLargeError:
+        raise ModelFileError(
+            "The config does not hold: it describes a model that is far larger than the file of its weights. "
+            "The folder is damaged, or was made to fill the memory."
+        ) from None
+    except Exception as cause:  # of whatever builder, plugins' included
+        raise ModelFileError(f"No model can be built from the config: {type(cause).__name__}: {cause}.") from cause
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
