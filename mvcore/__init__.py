@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mvcore.models.multimodal import MultimodalVAE as MultimodalVAE
     from mvcore.options import TrainingConfig as TrainingConfig
     from mvcore.plugins.local import local as local
+    from mvcore.samplers.fitting import fit_sampler as fit_sampler
     from mvcore.storage.models import load as load, save as save
     from mvcore.training.fit import Run as Run, fit as fit
     from mvcore.training.hooks import hookimpl as hookimpl
@@ -81,6 +82,7 @@ else:
             "models.multimodal": ("MultimodalVAE",),
             "options": ("TrainingConfig",),
             "plugins.local": ("local",),
+            "samplers.fitting": ("fit_sampler",),
             "storage.models": ("load", "save"),
             "training.fit": ("Run", "fit"),
             "training.hooks": ("hookimpl",),

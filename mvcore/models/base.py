@@ -72,6 +72,8 @@ class Model(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.schema, self.config = schema, config
+        #: What ``generate`` draws from in place of the prior; ``mvcore.fit_sampler`` puts it here.
+        self.sampler: Sampler | None = None
         for name in schema.names:
             if not name or "." in name or hasattr(nn.ModuleDict, name) or name == "training":
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
@@ -131,6 +133,12 @@ class Model(nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of one draw of each latent, by name."""
+        with isolated(self, None):
+            return {name: tuple(z.shape[2:]) for name, z in self.prior().draw(1).values.items()}
 
     @final
     def encode_each(self, batch: Batch) -> dict[str, Any]:
@@ -208,10 +216,10 @@ class Model(nn.Module, ABC):
 
         Args:
             n: Number of draws.
-            given: Rows to condition on. Without any, draws come from the prior, or from the sampler.
+            given: Rows to condition on. Without any, draws come from the sampler, or from the prior.
             context: Covariates of the draws where no rows are given, as a data set takes them: n of each, or one for
                 all draws. Rows bring their own.
-            sampler: A fitted sampler of the latents.
+            sampler: A fitted sampler of the latents; the model's own by default.
             generator: Source of the draws.
 
         Returns:
@@ -227,7 +235,8 @@ class Model(nn.Module, ABC):
             if given is not None:
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
                 return {m: self.observe(latents.values, m, given).mean for m in self.schema.names}
-            latents = self.prior().draw(n) if sampler is None else sampler.draw(n)
+            sampler = self.sampler if sampler is None else sampler
+            latents = self.prior().draw(n) if sampler is None else sampler.draw(self, n)
             rows = context_rows(context, n, self.device)
             drawn = {name: v.transpose(0, 1) for name, v in latents.values.items()}  # each draw is a row
             return {m: self.observe(drawn, m, rows).mean.flatten(0, 1) for m in self.schema.names}

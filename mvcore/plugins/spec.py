@@ -105,7 +105,7 @@ class LossConfig(ComponentConfig):
 
 
 class SamplerConfig(ComponentConfig):
-    """Base of the configs of samplers: ``build(config)``."""
+    """Base of the configs of samplers: ``build(config, *, latent_shapes)``."""
 
     __slots__ = ()
 

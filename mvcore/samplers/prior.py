@@ -1,37 +1,31 @@
-"""The sampler that every model has: its prior."""
+"""The sampler that needs no fit: the model's prior."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
-from mvcore.data.batch import Batch
 from mvcore.distributions.latents import Latents
-from mvcore.errors import NotFittedError
+from mvcore.samplers.base import Sampler
 from mvcore.samplers.specs import PriorSamplerConfig
 
 if TYPE_CHECKING:
+    from mvcore.data.rows import Rows
     from mvcore.models.base import Model
 
 
 @final
-class PriorSampler:
+class PriorSampler(Sampler):
     """Draws latents from the model's prior."""
 
-    def __init__(self) -> None:
-        self._model: Model | None = None
+    def fit(self, model: Model, data: Rows) -> None:
+        """Does nothing; a prior needs no data."""
 
-    def fit(self, model: Model, data: Iterable[Batch]) -> None:
-        """Remembers the model; a prior needs no data."""
-        self._model = model
-
-    def draw(self, n: int) -> Latents:
+    def draw(self, model: Model, n: int) -> Latents:
         """N draws, K = n and N = 1."""
-        if self._model is None:
-            raise NotFittedError("The sampler has no model yet; call sampler.fit(model, data) first.")
-        return self._model.prior().draw(n)
+        return model.prior().draw(n)
 
 
-def build(config: PriorSamplerConfig) -> PriorSampler:
+def build(config: PriorSamplerConfig, *, latent_shapes: Mapping[str, tuple[int, ...]]) -> PriorSampler:
     """Draws from the model's prior."""
-    return PriorSampler()
+    return PriorSampler(config)

@@ -49,7 +49,11 @@ def _check_parts(config: dict[str, Any], file: Path) -> None:
             f"{str(file)!r} has format {written!r}; this mvcore reads format {FORMAT}. Update mvcore.", path=file
         )
     weights = config.get("weights", {"sha256": ""})  # folders written before there was a digest have none
-    if set(config) - {"weights"} != _PARTS or not _lines(config["requires"]) or not _says_what_weights(weights):
+    if (
+        set(config) - {"weights", "sampler"} != _PARTS
+        or not _lines(config["requires"])
+        or not _says_what_weights(weights)
+    ):
         raise ModelFileError(
             f"{str(file)!r} is not the config of a saved mvcore model, or a part of it is missing.", path=file
         )

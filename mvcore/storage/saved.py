@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import mvcore
 from mvcore import config as configs
 from mvcore.data.schema import Schema
-from mvcore.errors import ModelFileError
+from mvcore.errors import ModelFileError, NotPackagedError
 from mvcore.plugins import requires
 from mvcore.plugins.registry import Registry
+from mvcore.plugins.spec import SamplerConfig
+from mvcore.samplers.base import Sampler
 from mvcore.storage import blueprint
 from mvcore.storage.folder import FORMAT
 from mvcore.storage.weights import not_finite, outlines
@@ -33,8 +35,15 @@ def builder_of(config: dict[str, Any]) -> Callable[[], Model]:
     registry = Registry.installed()
     model = configs.structure("model", config["model"], registry)
     schema = configs.structure_as(Schema, config["schema"], registry, path="schema")
-    build = registry.load(registry.entry_of(type(model))).builder()
-    return lambda: cast("Model", build(model, schema))
+    sampler = None if "sampler" not in config else configs.structure("sampler", config["sampler"], registry)
+
+    def build() -> Model:
+        built: Model = registry.build(model, schema)
+        if sampler is not None:
+            built.sampler = registry.build(sampler, latent_shapes=built.latent_shapes)
+        return built
+
+    return build
 
 
 def content_of(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -51,6 +60,9 @@ def content_of(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "schema": configs.unstructure(model.schema, registry),
         "model": configs.unstructure(model.config, registry),
     }
+    if model.sampler is not None:
+        config["sampler"] = configs.unstructure(_packaged(model.sampler), registry)
+        config["requires"] = requires.requirements((model.config, model.sampler.config), registry)
     if names := not_finite(state):
         raise ModelFileError(
             f"The model was not saved: its weights {some(names)} are no finite numbers. Train it anew with a lower "
@@ -61,6 +73,12 @@ def content_of(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
     blueprint.check_matches(wanted, outlines(state), "The model was not saved: it is not what its config builds")
     config["weights"] = {} if precision is None else {"precision": precision}
     return config, {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+
+
+def _packaged(sampler: Sampler) -> SamplerConfig:
+    if sampler.config is None:
+        raise NotPackagedError(type(sampler).__qualname__, "mvcore.sampler")
+    return sampler.config
 
 
 def some(names: Sequence[str]) -> str:

@@ -299,7 +299,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
         ),
         "prior": (*_ALL, parts.prior_density),
         "loss": (*_ALL, parts.loss_rows, parts.loss_order),
-        "sampler": (*_ALL, parts.sampler_draws),
+        "sampler": (*_ALL, parts.sampler_draws, parts.sampler_is_saved),
         "dataset": (*_ALL, parts.dataset_rows),
         "metric": (*_ALL, parts.metric_values),
     }

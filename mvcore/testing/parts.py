@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +16,10 @@ from mvcore.data.schema import Schema
 from mvcore.errors import ConfigError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.models.base import Model
+from mvcore.plugins.spec import SamplerConfig
 from mvcore.posteriors.specs import ProductConfig
+from mvcore.samplers.fitting import fit_sampler
+from mvcore.storage.models import load, save
 from mvcore.testing import checks
 from mvcore.testing.noise import fixed_noise
 from mvcore.testing.small_models import small
@@ -84,14 +89,29 @@ def loss_order(case: Case) -> None:
 def sampler_draws(case: Case) -> None:
     """Fitted on a model, it draws all latents that the model decodes, the same ones for the same random state."""
     model = small("multimodal", case.world.schema, private_dim=1)
-    sampler = case.build()
-    sampler.fit(model, [case.batch])
+    sampler = case.build(latent_shapes=model.latent_shapes).double()
+    sampler.fit(model, MultimodalDataset.from_batch(case.world.schema, case.batch))
     drawn = [model.generate(5, sampler=sampler, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
     for spec in case.world.schema:
         first, same, other = (each[spec.name] for each in drawn)
         assert first.shape == (5, *spec.shape), f"{spec.name!r} was generated with the shape {tuple(first.shape)}"
         assert torch.equal(first, same), "equal random states gave other draws"
         assert not torch.equal(first, other), "other random states gave the same draws"
+
+
+def sampler_is_saved(case: Case) -> None:
+    """It is a part of its model's folder: a loaded model generates what the saved one did."""
+    model = small("multimodal", case.world.schema, private_dim=1).float()
+    fit_sampler(
+        model, MultimodalDataset.from_batch(case.world.schema, _single(case.batch)), cast(SamplerConfig, case.config)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        again = load(save(model, Path(folder) / "model"))
+    assert again.sampler is not None, "the loaded model has no sampler"
+    assert again.sampler.config == case.config, "the sampler's config has changed"
+    first, other = model.generate(5), again.generate(5)
+    for name, values in first.items():
+        assert torch.equal(values, other[name]), f"a loaded model generates another {name!r}"
 
 
 def dataset_rows(case: Case) -> None:

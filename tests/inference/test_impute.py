@@ -109,7 +109,6 @@ def test_generated_observations_have_the_shapes_of_the_data() -> None:
     assert given["table"].shape == (4, 8, 3)
     assert given["count"].shape == (4, 8, 2)
     sampler = PriorSampler()
-    sampler.fit(model, [])
     torch.testing.assert_close(model.generate(5, sampler=sampler), free)
 
 
