@@ -299,7 +299,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
         "loss": (*_ALL, parts.loss_rows, parts.loss_order),
         "sampler": (*_ALL, parts.sampler_draws),
         "dataset": (*_ALL, parts.dataset_rows),
-        "metric": (*_ALL, parts.metric_values),
+        "metric": (*_ALL, parts.metric_values, parts.metric_figure),
     }
 )  # fmt: skip
 
