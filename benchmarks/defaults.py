@@ -20,7 +20,7 @@ import torch
 import mvcore
 from mvcore.data import MultimodalDataset
 from mvcore.evaluation import Evaluation
-from mvcore.metrics import Hidden, IntervalCoverage, cell_coverage, linear_probe
+from mvcore.metrics import Hidden, IntervalCoverage, LinearProbeConfig, cell_coverage
 from mvcore.models import Model
 
 #: What the choices are added to, one after the other: a common network, trained the common way.
@@ -89,7 +89,8 @@ def measure(name: str, changes: Mapping[str, Any], seed: int, final: bool) -> Sc
     each = {m: explained(model, Hidden(train, held_out, m)) for m in train.schema.names}
     scores = {**each, "imputation": float(np.mean(list(each.values()))), "seconds": seconds}
     if name == "mfeat":
-        scores["probe"] = linear_probe(model, train, held_out)
+        report = mvcore.evaluate(model, held_out, train=train, metrics=[LinearProbeConfig(sizes=(6,))])
+        scores["probe"] = report.values["linear_probe/observed"]
     return scores | (coverage(model, held_out) if final else {})
 
 

@@ -20,7 +20,7 @@ import torch
 
 import mvcore
 from mvcore.evaluation import Evaluation
-from mvcore.metrics import ImputationMetric, LinearProbe, LogLikelihood
+from mvcore.metrics import Imputation, LinearProbe, LogLikelihood
 from mvcore.models import MultimodalVAEConfig
 from mvcore.plugins import Registry
 
@@ -54,7 +54,7 @@ def measure(name: str, same: bool, seed: int) -> Scores:
     scores = {"seconds": perf_counter() - start}
     e = Evaluation(model, test, train, K=32)
     views = [f"imputation/{m}" for m in train.schema.names]
-    imputed = ImputationMetric(baselines=False)(e)
+    imputed = Imputation(baselines=False)(e)
     scores |= {"imputation": float(np.mean([imputed[v] for v in views])), "worst": min(imputed[v] for v in views)}
     probes = LinearProbe(sizes=(1, 6))(e)
     scores |= {"probe": probes["linear_probe/6_inputs"], "probe of one": probes["linear_probe/1_inputs"]}

@@ -10,16 +10,16 @@ from typing import Any
 
 import click
 import torch
-from attrs import asdict
 
 import mvcore
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.evaluation import figures
-from mvcore.evaluation.report import imputation_table, markdown
-from mvcore.metrics.imputation import Imputation, imputation
-from mvcore.metrics.likelihood import log_likelihood
-from mvcore.metrics.probe import embed, linear_probe
+from mvcore.evaluation.report import Report, markdown
+from mvcore.metrics.imputation import Hidden
+from mvcore.metrics.specs import ImputationConfig, LinearProbeConfig, LogLikelihoodConfig
 from mvcore.models.base import Model
+
+IMPUTATION, LIKELIHOOD = ImputationConfig(K=64), LogLikelihoodConfig(K=200)
 
 
 def run(out: Path) -> None:
@@ -41,17 +41,16 @@ def digits(out: Path) -> None:
     model = mvcore.create("multimodal", train)
     run = mvcore.fit(model, train, epochs=40)
     save(figures.history(run.history), out / "mfeat_training.png")
-    results = imputation(model, train, test)
-    scores: dict[str, float] = {
-        "linear probe, all six views": linear_probe(model, train, test),
-        **{f"linear probe, {m} alone": linear_probe(model, train, test, [m]) for m in ("fou", "pix")},
-        "log-likelihood of a complete test row (nats)": float(log_likelihood(model, test, 200).mean()),
-        "log-likelihood of a test row with 30 % missing": float(
-            log_likelihood(model, mvcore.mcar(test, 0.3, seed=2), 200).mean()
-        ),
+    report = mvcore.evaluate(model, test, train=train, metrics=[IMPUTATION, LinearProbeConfig(), LIKELIHOOD])
+    partial = mvcore.evaluate(model, mvcore.mcar(test, 0.3, seed=2), metrics=[LIKELIHOOD])
+    scores = {
+        "linear probe, all six views": report.values["linear_probe/observed"],
+        **{f"linear probe, {m} alone": report.values[f"linear_probe/given/{m}"] for m in ("fou", "pix")},
+        "log-likelihood of a complete test row (nats)": report.values["log_likelihood"],
+        "log-likelihood of a test row with 30 % missing": partial.values["log_likelihood"],
     }
-    show_results(results, scores, out, "mfeat")
-    points = embed(model, test)
+    show_results(report, hidden(report, train, test), scores, out, "mfeat")
+    points = mvcore.embed(model, test)
     save(figures.embedding(points, test.labels, title="Embeddings of test digits"), out / "mfeat_embedding.png")
     show_digits(reload(model, out / "mfeat_model", test), test, out / "mfeat_imputed_pixels.png")
 
@@ -66,10 +65,9 @@ def tumours(out: Path) -> None:
     model = mvcore.create("multimodal", train)
     run = mvcore.fit(model, train, epochs=300)
     save(figures.history(run.history), out / "miniacc_training.png")
-    results = imputation(model, train, test)
-    show_results(
-        results, {"log-likelihood of a test patient": float(log_likelihood(model, test, 200).mean())}, out, "miniacc"
-    )
+    report = mvcore.evaluate(model, test, train=train, metrics=[IMPUTATION, LIKELIHOOD])
+    scores = {"log-likelihood of a test patient (nats)": report.values["log_likelihood"]}
+    show_results(report, hidden(report, train, test), scores, out, "miniacc")
     loaded = reload(model, out / "miniacc_model", test)
     write_imputed(loaded, data, "protein", out / "miniacc_protein_imputed.csv")
 
@@ -85,15 +83,27 @@ def show_patterns(data: MultimodalDataset, path: Path) -> None:
     save(figures.patterns(data), path)
 
 
-def show_results(results: list[Imputation], scores: dict[str, float], out: Path, name: str) -> None:
+def hidden(report: Report, train: MultimodalDataset, test: MultimodalDataset) -> list[dict[str, Any]]:
+    """For each hidden modality what was scored on how many rows, and the scores of the model and the baselines."""
+    rows = []
+    for task in (Hidden(train, test, name) for name in test.schema.names):
+        of = {key: report.values[f"imputation/{task.name}/{key}"] for key in ("mean", "ridge", "neighbours")}
+        about = {"modality": task.name, "score": task.kind, "rows": len(task.test)}
+        rows.append({**about, "model": report.values[f"imputation/{task.name}"], **of})
+    return rows
+
+
+def show_results(report: Report, hidden: list[dict[str, Any]], scores: dict[str, float], out: Path, name: str) -> None:
     """Prints, writes and draws the metrics."""
-    click.echo(
-        f"\nOne modality hidden at a time in the test rows, predicted from the others:\n\n{imputation_table(results)}\n"
-    )
+    table = markdown(list(hidden[0]), [list(row.values()) for row in hidden])
+    click.echo(f"\nOne modality hidden at a time in the test rows, predicted from the others:\n\n{table}\n")
     click.echo(markdown(("metric", "value"), scores.items()) + "\n")
-    table: dict[str, Any] = {"imputation": [asdict(r) for r in results], "metrics": scores}
-    (out / f"{name}_metrics.json").write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n")
-    save(figures.imputation(results), out / f"{name}_imputation.png")
+    found = {"imputation": hidden, "metrics": scores}
+    (out / f"{name}_metrics.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    for metric, figure in report.draw().items():
+        if metric == "imputation":
+            figure.axes[0].set_xticklabels([f"{row['modality']}\n({row['score']})" for row in hidden])
+        save(figure, out / f"{name}_{metric}.png")
 
 
 def reload(model: Model, path: Path, data: MultimodalDataset) -> Model:

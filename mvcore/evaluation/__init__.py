@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     )
     from mvcore.evaluation.figures import (
         axes_of as axes_of,
+        bars_by_inputs as bars_by_inputs,
+        by_inputs as by_inputs,
         embedding as embedding,
+        grouped as grouped,
         history as history,
         image_rows as image_rows,
         patterns as patterns,
@@ -24,7 +27,16 @@ else:
         __name__,
         {
             "evaluation": ("Evaluation", "has_all", "has_and_another", "sizes"),
-            "figures": ("axes_of", "embedding", "history", "image_rows", "patterns"),
+            "figures": (
+                "axes_of",
+                "bars_by_inputs",
+                "by_inputs",
+                "embedding",
+                "grouped",
+                "history",
+                "image_rows",
+                "patterns",
+            ),
             "report": ("Report", "markdown"),
         },
     )

@@ -177,12 +177,6 @@ class Evaluation:
         return self.resources[name]
 
 
-def matched(model: Model, data: MultimodalDataset) -> MultimodalDataset:
-    """The rows as the model has them, by name; as they are, where what predicts is no model and has no schema."""
-    schema = getattr(model, "schema", None)
-    return data if schema is None else aligned(data, schema)
-
-
 def has_all(batch: Batch, names: Iterable[str]) -> Tensor:
     """Which rows of a batch ``(B,)`` have all of some modalities, on the host."""
     return batch.only(names).observed.all(1)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mvcore.metrics.imputation import Imputation
+    from mvcore.data.dataset import MultimodalDataset
 
 
 def patterns(data: MultimodalDataset, *, most: int = 15) -> Figure:
@@ -46,19 +46,6 @@ def history(rows: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def imputation(results: Sequence[Imputation]) -> Figure:
-    """Scores of the model and of the simple predictors for each hidden modality."""
-    figure, axes = axes_of(1, 1, size=(7, 3.2))
-    for i, (key, color) in enumerate({"model": "C0", "ridge": "0.55", "neighbours": "0.75", "mean": "0.9"}.items()):
-        values = [max(-0.1, getattr(r, key)) for r in results]
-        axes.bar(np.arange(len(results)) + 0.2 * i - 0.3, values, width=0.2, label=key, color=color, edgecolor="0.4")
-    labels = [f"{r.modality}\n({r.score})" for r in results]
-    axes.set(xticks=range(len(results)), xticklabels=labels, ylabel="score", title="Predicting one hidden modality")
-    axes.axhline(0, color="0.4", lw=0.8)
-    axes.legend(ncols=4, fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.22))
-    return figure
-
-
 def embedding(points: Any, labels: Any, *, title: str) -> Figure:
     """The first two principal components of embeddings ``(n, D)``, coloured by label."""
     centred = np.asarray(points) - np.asarray(points).mean(0)
@@ -86,11 +73,60 @@ def image_rows(rows: dict[str, Any], *, title: str) -> Figure:
     return figure
 
 
-def axes_of(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
-    """A figure with so many rows and columns of axes, of a size in inches, and the axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def bars_by_inputs(values: Mapping[str, float], label: str) -> Figure | None:
+    """A bar for each number of inputs, its value above it; None where there is none.
 
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    Args:
+        values: Shares or other values from 0 to 1 by name; those not called ``<n>_inputs`` are not drawn.
+        label: What the values are.
+    """
+    bars = by_inputs(values)
+    if not bars:
+        return None
+    figure, axes = axes_of(1, 1, size=(1.5 + 0.7 * len(bars), 3.2))
+    axes.bar(list(bars), list(bars.values()), color="C0", edgecolor="0.4")
+    for size, value in bars.items():
+        axes.annotate(f"{value:.2f}", (size, value), ha="center", va="bottom", fontsize="small")
+    axes.set(xlabel="modalities given", ylabel=label, xticks=list(bars), ylim=(0, 1.1))
+    return figure
+
+
+def by_inputs(values: Mapping[str, float]) -> dict[int, float]:
+    """The values called ``<n>_inputs``, by the number n."""
+    counts = {name.removesuffix("_inputs"): v for name, v in values.items() if name.endswith("_inputs")}
+    return dict(sorted((int(count), value) for count, value in counts.items() if count.isdecimal()))
+
+
+def grouped(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Values called ``<name>/<part>`` by their names, then by their parts; a name may itself hold a ``/``."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in values.items():
+        name, _, part = key.rpartition("/")
+        found.setdefault(name, {})[part] = value
+    return found
+
+
+def axes_of(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """A figure with so many rows and columns of axes, of a size in inches, and the axes.
+
+    Raises:
+        MissingExtraError: Without matplotlib.
+    """
+    figure = figure_class()(figsize=size, dpi=110, layout="constrained")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     FigureCanvasAgg(figure)  # no pyplot: a library must not open windows or keep figures alive
     return figure, figure.subplots(rows, columns, **options)
+
+
+def figure_class() -> type[Figure]:
+    """Matplotlib's ``Figure``.
+
+    Raises:
+        MissingExtraError: Without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "eval") from error
+    return Figure

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -12,10 +14,16 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import frozen
 
+from mvcore.errors import MissingExtraError
+from mvcore.evaluation.figures import figure_class
+from mvcore.plugins.registry import Entry, Registry
+from mvcore.plugins.spec import ComponentSpec
 from mvcore.storage.writing import whole_folder, write_whole
 
 if TYPE_CHECKING:
-    from mvcore.metrics.imputation import Imputation
+    from matplotlib.figure import Figure
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -47,12 +55,37 @@ class Report:
             parts.append(markdown(("left out", "why"), self.skipped.items()))
         return "\n\n".join(parts) + "\n"
 
-    def figures(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Draws each metric that was computed and has a figure into a PNG of its name; needs matplotlib."""
-        from mvcore.evaluation.report_figures import draw
+    def draw(self) -> dict[str, Figure]:
+        """The figure of each installed metric that has one, and values here, by the metric's name.
 
+        Where metrics of two distributions have one name, theirs stand by ``<distribution>_<name>``. A metric whose
+        figure is broken is left out with a warning in the log; its values are in the report all the same.
+
+        Raises:
+            MissingExtraError: Without matplotlib.
+        """
+        registry, found = Registry.installed(), {}
+        for entry in registry.entries("metric"):
+            try:
+                figure = _drawn(registry.load(entry), self)
+            except MissingExtraError:
+                raise
+            except Exception as cause:  # a fault of one plugin must not cost the whole report
+                log.warning("The figure of %s is left out: %s: %s", entry.id, type(cause).__name__, cause)
+                continue
+            if figure is not None:
+                found[entry] = figure
+        return _by_name(found)
+
+    def figures(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Writes what ``draw`` gives into a folder, each figure as a PNG of its name.
+
+        Raises:
+            MissingExtraError: Without matplotlib.
+        """
+        drawn = self.draw()
         Path(folder).mkdir(parents=True, exist_ok=True)
-        return [write_whole(Path(folder) / f"{name}.png", _png(figure)) for name, figure in draw(self).items()]
+        return [write_whole(Path(folder) / f"{name}.png", _png(figure)) for name, figure in drawn.items()]
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes ``report.json``, ``report.md`` and the figures into a folder, whole or not at all.
@@ -81,10 +114,17 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
-def imputation_table(results: Iterable[Imputation]) -> str:
-    """Scores of each hidden modality, one row each."""
-    rows = [(r.modality, r.score, r.rows, r.model, r.mean, r.ridge, r.neighbours) for r in results]
-    return markdown(("hidden", "score", "rows", "model", "mean", "ridge", "neighbours"), rows)
+def _drawn(spec: ComponentSpec, report: Report) -> Figure | None:
+    drawer = spec.drawer()
+    figure = None if drawer is None else drawer(report)
+    if figure is not None and not isinstance(figure, figure_class()):
+        raise TypeError(f"{spec.figure!r} gave {figure!r}, expected a matplotlib figure or None")
+    return figure
+
+
+def _by_name(found: Mapping[Entry, Figure]) -> dict[str, Figure]:
+    names = Counter(entry.name for entry in found)
+    return {e.name if names[e.name] == 1 else f"{e.dist}_{e.name}": figure for e, figure in found.items()}
 
 
 def _cell(value: Any) -> str:

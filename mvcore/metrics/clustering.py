@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, final
+from typing import final
 
 import numpy as np
 import torch
 
 from mvcore.evaluation.evaluation import Evaluation
-from mvcore.metrics.specs import ClusteringConfig
-
-Array = np.ndarray[Any, Any]
+from mvcore.metrics.baselines import Array
+from mvcore.metrics.specs import ClusteringConfig, Clusters
 
 
 @final
@@ -23,7 +22,7 @@ class Clustering:
             most probable component of a mixture posterior.
     """
 
-    def __init__(self, *, clusters: Literal["k_means", "resource"] = "k_means") -> None:
+    def __init__(self, *, clusters: Clusters = "k_means") -> None:
         self.clusters = clusters
 
     def __call__(self, e: Evaluation) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -14,11 +14,16 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_all, sizes
+from mvcore.evaluation.figures import axes_of, by_inputs
 from mvcore.inference.encodings import Encodings
 from mvcore.inference.isolation import isolated
-from mvcore.metrics.specs import CoherenceConfig
+from mvcore.metrics.baselines import Array
+from mvcore.metrics.specs import Average, CoherenceConfig
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mvcore.evaluation.report import Report
 
 
 @final
@@ -47,9 +52,7 @@ class Coherence:
         sizes: Sizes of the subsets; all, where empty.
     """
 
-    def __init__(
-        self, *, average: Literal["micro", "macro"] = "micro", draws: int = 1000, sizes: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, *, average: Average = "micro", draws: int = 1000, sizes: tuple[int, ...] = ()) -> None:
         self.average, self.draws, self.sizes = average, draws, sizes
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
@@ -162,3 +165,27 @@ def _agree(found: Mapping[str, Array]) -> Array:
 def build(config: CoherenceConfig) -> Coherence:
     """Builds the coherence."""
     return Coherence(average=config.average, draws=config.draws, sizes=config.sizes)
+
+
+def draw(report: Report) -> Figure | None:
+    """The share in the right class by the number of inputs and by target, beside a random guess."""
+    found = report.under("coherence")
+    shares, agreement = by_inputs(found), by_inputs(report.under("coherence/agreement"))
+    targets = report.under("coherence/to")
+    if not shares:
+        return None
+    figure, (left, right) = axes_of(1, 2, size=(9.5, 3.6))
+    left.bar(np.array(list(shares)) - 0.2, list(shares.values()), 0.4, label="right class", color="C0", edgecolor="0.4")
+    if agreement:
+        x = np.array(list(agreement)) + 0.2
+        left.bar(x, list(agreement.values()), 0.4, label="targets agree", color="0.8", edgecolor="0.4")
+    left.set(
+        xlabel="modalities given", ylabel="share", xticks=list(shares), ylim=(0, 1.05), title="by number of inputs"
+    )
+    right.barh(list(targets), list(targets.values()), color="C0", edgecolor="0.4")
+    right.invert_yaxis()
+    right.set(xlabel="share in the right class", xlim=(0, 1.05), title="by target")
+    left.axhline(found["random"], color="C3", lw=1, ls="--", label="random guess")
+    right.axvline(found["random"], color="C3", lw=1, ls="--")
+    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    return figure

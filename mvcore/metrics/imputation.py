@@ -2,81 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
-from attrs import frozen
 from torch import Tensor
 
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import NotApplicableError
-from mvcore.evaluation.evaluation import Evaluation, has_and_another, matched
+from mvcore.evaluation.evaluation import Evaluation, has_and_another
+from mvcore.evaluation.figures import axes_of
 from mvcore.inference.encodings import Encodings
 from mvcore.inference.estimators import predictive_mean
 from mvcore.metrics import baselines
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import ImputationConfig
-from mvcore.models.base import Model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mvcore.evaluation.report import Report
+
+LOWEST = -0.1  #: Scores below are drawn as this: how bad a prediction is beyond useless would hide the others.
+#: How the bars of the model and of the simple predictors look, by the end of a score's name.
+BARS = {"": ("model", "C0"), "/ridge": ("ridge", "0.55"), "/neighbours": ("neighbours", "0.75"),
+        "/mean": ("mean", "0.92")}  # fmt: skip
 
 
 @final
-@frozen(kw_only=True)
 class Imputation:
-    """The scores of one hidden modality: R² of real values and counts, accuracy of categories and 0/1 values."""
+    r"""``imputation/<modality>``, its baselines, and the score for each pattern of the other modalities.
 
-    modality: str
-    """The hidden modality."""
-    score: str
-    """``R²`` or ``accuracy``."""
-    rows: int
-    """Test rows that have the modality and at least one other."""
-    model: float
-    """The model's score."""
-    mean: float
-    """Score of the mean, or the most frequent value, of the training rows; an R² of 0 by definition."""
-    ridge: float
-    """Score of ridge regression from the other modalities, their gaps filled with means."""
-    neighbours: float
-    """Score of the mean of the 10 nearest training rows, distances taken over the other modalities alike."""
-
-
-def imputation(
-    model: Model, train: MultimodalDataset, test: MultimodalDataset, *, K: int = 64, batch_size: int = 512
-) -> list[Imputation]:
-    r"""Hides one modality at a time in the test rows and scores its prediction from what is left.
-
-    R² is taken over all known values of the modality, each feature scaled by its range in training,
-    :math:`1 - \sum (x - \hat x)^2 / \sum (x - \bar x)^2` with the training mean :math:`\bar x`.
-
-    Args:
-        model: A trained model.
-        train: Rows that the simple predictors learn from; those the model was trained on.
-        test: Rows to predict, complete or partial.
-        K: Draws of the posterior whose predictions are averaged.
-        batch_size: Rows predicted at once.
-    """
-    train, test = matched(model, train), matched(model, test)
-    results = []
-    for name in test.schema.names:
-        task = Hidden(train, test, name)
-        score = task.score(_imputed(model, task, K, batch_size))
-        results.append(Imputation(modality=name, score=task.kind, rows=len(task.test), model=score, **task.baselines()))
-    return results
-
-
-def imputation_score(
-    model: Model, train: MultimodalDataset, test: MultimodalDataset, name: str, *, K: int = 64, batch_size: int = 512
-) -> float:
-    """The model's score alone for one hidden modality; see ``imputation``."""
-    task = Hidden(matched(model, train), matched(model, test), name)
-    return task.score(_imputed(model, task, K, batch_size))
-
-
-@final
-class ImputationMetric:
-    """``imputation/<modality>``, its baselines, and the score for each pattern of the other modalities.
+    The score is the accuracy of categories and 0/1 values, and R² of real values and counts, taken over all known
+    values of the modality, each feature scaled by its range in training,
+    :math:`1 - \sum (x - \hat x)^2 / \sum (x - \bar x)^2` with the training mean :math:`\bar x`. The baselines are the
+    mean, or most frequent value, of the training rows; ridge regression from the other modalities, their gaps filled
+    with means; and the mean of the 10 nearest training rows, distances taken over the other modalities alike.
 
     Args:
         K: Draws of the posterior whose predictions are averaged; the evaluation's by default.
@@ -171,11 +133,25 @@ class Hidden:
         return found
 
 
-def _imputed(model: Model, task: Hidden, K: int, batch_size: int) -> Array:
-    views = (batch.without([task.name]) for batch in task.test.batches(batch_size))
-    return task.rows_of(torch.cat([model.impute(view, K=K)[task.name].cpu() for view in views]))
-
-
-def build(config: ImputationConfig) -> ImputationMetric:
+def build(config: ImputationConfig) -> Imputation:
     """Builds the scores of hidden modalities."""
-    return ImputationMetric(K=config.K, baselines=config.baselines, min_rows=config.min_rows)
+    return Imputation(K=config.K, baselines=config.baselines, min_rows=config.min_rows)
+
+
+def draw(report: Report) -> Figure | None:
+    """Scores of the model and of the simple predictors for each hidden modality."""
+    found = report.under("imputation")
+    names = [name for name in found if not any(name.startswith(f"{other}/") for other in found)]
+    if not names:
+        return None
+    bars = {end: look for end, look in BARS.items() if any(name + end in found for name in names)}
+    figure, axes = axes_of(1, 1, size=(2 + 0.9 * len(names), 3.6))
+    for i, (end, (label, color)) in enumerate(bars.items()):
+        x = np.arange(len(names)) + 0.8 * ((i + 0.5) / len(bars) - 0.5)
+        heights = [max(LOWEST, found.get(name + end, np.nan)) for name in names]
+        axes.bar(x, heights, 0.8 / len(bars), label=label, color=color, edgecolor="0.4")
+    axes.axhline(0, color="0.4", lw=0.8)
+    axes.set(xticks=range(len(names)), xticklabels=names, ylabel="R² or accuracy", title="One modality hidden")
+    axes.tick_params("x", rotation=30 if max(map(len, names)) > 6 else 0)
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    return figure

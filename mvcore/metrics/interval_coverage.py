@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -11,8 +11,14 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_and_another
+from mvcore.evaluation.figures import axes_of, grouped
 from mvcore.inference.encodings import Encodings
 from mvcore.metrics.specs import IntervalCoverageConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mvcore.evaluation.report import Report
 
 
 @final
@@ -74,3 +80,18 @@ class IntervalCoverage:
 def build(config: IntervalCoverageConfig) -> IntervalCoverage:
     """Builds the coverage of predictive intervals."""
     return IntervalCoverage(levels=config.levels, draws=config.draws)
+
+
+def draw(report: Report) -> Figure | None:
+    """The share of values inside against the nominal level, a line for each modality."""
+    found = grouped(report.under("interval_coverage"))
+    if not found:
+        return None
+    figure, axes = axes_of(1, 1, size=(5.4, 3.8))
+    axes.plot([0, 1], [0, 1], color="0.6", lw=1, ls="--", label="exact")
+    for name, shares in found.items():
+        points = sorted((float(level), share) for level, share in shares.items())
+        axes.plot(*zip(*points, strict=True), marker="o", ms=4, label=name)
+    axes.set(xlabel="nominal level", ylabel="share of hidden values inside", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

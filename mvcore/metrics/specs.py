@@ -9,6 +9,10 @@ from attrs import Attribute, field, frozen
 from mvcore.plugins.spec import ComponentSpec, MetricConfig
 from mvcore.validators import all_positive, positive
 
+Estimator = Literal["predictive", "ratio", "reweighted"]  #: See ``Model.conditional_log_likelihood``.
+Average = Literal["micro", "macro"]
+Clusters = Literal["k_means", "resource"]
+
 
 def _levels(instance: Any, attribute: Attribute[Any], value: Any) -> None:
     if not value or not all(0 < level < 1 for level in value):
@@ -34,7 +38,7 @@ class ConditionalLogLikelihoodConfig(MetricConfig):
 
     K: int | None = field(default=None, validator=_positive_or_none)
     """Draws of each row; None: the evaluation's."""
-    estimators: tuple[Literal["predictive", "ratio", "reweighted"], ...] = ("predictive", "ratio", "reweighted")
+    estimators: tuple[Estimator, ...] = ("predictive", "ratio", "reweighted")
     """Which estimates are made: ``predictive``, ``ratio``, ``reweighted``."""
 
 
@@ -82,7 +86,7 @@ class ReconstructionConfig(MetricConfig):
 class CoherenceConfig(MetricConfig):
     """Share of generated observations that a given classifier puts into the right class."""
 
-    average: Literal["micro", "macro"] = "micro"
+    average: Average = "micro"
     """``micro``: every generated observation counts alike; ``macro``: every pair of subset and target does."""
     draws: int = field(default=1000, validator=positive)
     """Draws of the prior for the unconditional coherence."""
@@ -94,38 +98,42 @@ class CoherenceConfig(MetricConfig):
 class ClusteringConfig(MetricConfig):
     """Accuracy, NMI and ARI of clusters against labels."""
 
-    clusters: Literal["k_means", "resource"] = "k_means"
+    clusters: Clusters = "k_means"
     """``k_means``: k-means of the embeddings, as many clusters as labels; ``resource``: the resource ``clusters``."""
 
 
 log_likelihood = ComponentSpec(
     api=1,
     config=LogLikelihoodConfig,
-    build="mvcore.metrics.likelihood:build",
+    build="mvcore.metrics.log_likelihood:build",
     summary="Mean log-likelihood in nats",
 )
 conditional_log_likelihood = ComponentSpec(
     api=1,
     config=ConditionalLogLikelihoodConfig,
-    build="mvcore.metrics.likelihood:build_conditional",
+    build="mvcore.metrics.conditional_log_likelihood:build",
+    figure="mvcore.metrics.conditional_log_likelihood:draw",
     summary="Log-likelihood of one modality given the others",
 )
 linear_probe = ComponentSpec(
     api=1,
     config=LinearProbeConfig,
-    build="mvcore.metrics.probe:build",
+    build="mvcore.metrics.linear_probe:build",
+    figure="mvcore.metrics.linear_probe:draw",
     summary="Accuracy of a linear classifier on embeddings",
 )
 imputation = ComponentSpec(
     api=1,
     config=ImputationConfig,
     build="mvcore.metrics.imputation:build",
+    figure="mvcore.metrics.imputation:draw",
     summary="Score of hidden modalities, beside simple predictors",
 )
 interval_coverage = ComponentSpec(
     api=1,
     config=IntervalCoverageConfig,
     build="mvcore.metrics.interval_coverage:build",
+    figure="mvcore.metrics.interval_coverage:draw",
     summary="Coverage of predictive intervals",
 )
 reconstruction = ComponentSpec(
@@ -138,6 +146,7 @@ coherence = ComponentSpec(
     api=1,
     config=CoherenceConfig,
     build="mvcore.metrics.coherence:build",
+    figure="mvcore.metrics.coherence:draw",
     summary="Coherence of generated modalities for a given classifier",
 )
 clustering = ComponentSpec(

@@ -167,14 +167,14 @@ class Registry:
         return builder(config, *arguments, **sizes)
 
     def broken(self) -> list[BrokenPluginError]:
-        """The faults of the installed components; imports every spec and, after all specs, every builder.
+        """The faults of the installed components; imports every spec and, after all specs, builders and figures.
 
         A spec that imports torch is a fault, if torch was not imported before; only the first such spec can be told.
         """
         checked = [(entry, self._spec_or_fault(entry)) for entry in self._entries]
         specs = [(entry, spec) for entry, spec in checked if isinstance(spec, ComponentSpec)]
         faults = [fault for _, fault in checked if isinstance(fault, BrokenPluginError)]
-        return faults + [fault for entry, spec in specs if (fault := _builder_fault(entry, spec))]
+        return faults + [fault for entry, spec in specs if (fault := _function_fault(entry, spec))]
 
     def _using(self, config: type[ComponentConfig], entries: list[Entry]) -> Iterator[Entry]:
         for entry in entries:
@@ -248,6 +248,8 @@ def _fault(kind: str, spec: ComponentSpec) -> str | None:
     # The API first: another one may mean other rules for all the rest.
     if spec.api != API:
         return f"it was written for plugin API {spec.api!r}, this mvcore has {API}"
+    if spec.figure is not None and kind != "metric":
+        return f"it names the figure {spec.figure!r}, which metrics alone have"
     return _config_fault(kind, spec.config)
 
 
@@ -266,9 +268,10 @@ def _config_fault(kind: str, config: Any) -> str | None:
     return None
 
 
-def _builder_fault(entry: Entry, spec: ComponentSpec) -> BrokenPluginError | None:
-    try:
-        spec.builder()
-    except Exception as cause:
-        return _broken(entry, f"its builder {spec.build!r} cannot be imported: {type(cause).__name__}: {cause}")
+def _function_fault(entry: Entry, spec: ComponentSpec) -> BrokenPluginError | None:
+    for what, path, load in (("builder", spec.build, spec.builder), ("figure", spec.figure, spec.drawer)):
+        try:
+            load()
+        except Exception as cause:
+            return _broken(entry, f"its {what} {path!r} cannot be imported: {type(cause).__name__}: {cause}")
     return None

@@ -144,6 +144,9 @@ def _names_a_function(_spec: object, attribute: Attribute[str], value: str) -> N
         raise ValueError(f"{attribute.name} is {value!r}, expected 'module:function'.")
 
 
+_FUNCTION = validators.and_(validators.instance_of(str), _names_a_function)
+
+
 @frozen(kw_only=True)
 class ModelFacts:
     """What a model can do, in a few words each, for the table of ``mvcore plugins --matrix``."""
@@ -177,17 +180,20 @@ class ComponentSpec:
         migrate: Reads configs of earlier revisions, as ``"module:function"``: from the plain fields as they were
             written and their revision to the plain fields of this revision. Weights must fit as they are. Its module
             imports no torch. None: configs of other revisions are refused.
+        figure: For metrics: draws a report's values of this metric, as ``"module:function"`` from a ``Report`` to a
+            matplotlib figure, or to None where the report has none. Imported when a report is drawn.
     """
 
     api: int = field(validator=validators.instance_of(int))
     config: type[ComponentConfig]
-    build: str = field(validator=[validators.instance_of(str), _names_a_function])
+    build: str = field(validator=_FUNCTION)
     revision: int = field(default=1, validator=[validators.instance_of(int), validators.ge(1)])
     summary: str = ""
     paper: str | None = None
     partial_data: str = ""
     facts: ModelFacts | None = None
-    migrate: str | None = field(default=None, validator=validators.optional(_names_a_function))
+    migrate: str | None = field(default=None, validator=validators.optional(_FUNCTION))
+    figure: str | None = field(default=None, validator=validators.optional(_FUNCTION))
 
     def builder(self) -> Callable[..., Any]:
         """The function that builds the component; the first call imports its module, and with it torch.
@@ -197,6 +203,10 @@ class ComponentSpec:
             AttributeError: If the module has no such function.
         """
         return _function(self.build)
+
+    def drawer(self) -> Callable[[Any], Any] | None:
+        """The function that draws a report, None where the spec names none; raises as ``builder`` does."""
+        return None if self.figure is None else _function(self.figure)
 
     def migrated(self, fields: Mapping[str, Any], revision: int) -> Mapping[str, Any]:
         """The plain fields of an earlier revision as those of this one.

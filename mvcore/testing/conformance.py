@@ -226,7 +226,7 @@ def network(case: Case) -> None:
 
 
 def _network(case: Case, modality: ModalitySpec) -> tuple[Any, tuple[int, ...], Callable[[Any], list[Tensor]]]:
-    sizes: dict[str, Any] = {"modality": modality, "latent_dim": 3, "private_dim": 2}
+    sizes: dict[str, Any] = {"modality": modality, "latent_dim": 3, "private_dim": 2, "context_dim": 0}
     if case.kind == "decoder":
         return case.build(**sizes, n_outputs=2), (5,), lambda out: [out]
     return (
@@ -301,7 +301,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
         "loss": (*_ALL, parts.loss_rows, parts.loss_order),
         "sampler": (*_ALL, parts.sampler_draws, parts.sampler_is_saved),
         "dataset": (*_ALL, parts.dataset_rows),
-        "metric": (*_ALL, parts.metric_values),
+        "metric": (*_ALL, parts.metric_values, parts.metric_figure),
     }
 )  # fmt: skip
 

@@ -15,6 +15,8 @@ from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import Schema
 from mvcore.errors import ConfigError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
+from mvcore.evaluation.figures import figure_class
+from mvcore.evaluation.report import Report
 from mvcore.models.base import Model
 from mvcore.plugins.spec import SamplerConfig
 from mvcore.posteriors.specs import ProductConfig
@@ -125,9 +127,7 @@ def dataset_rows(case: Case) -> None:
 
 def metric_values(case: Case) -> None:
     """It gives numbers by name, the same ones again, and leaves the model as it was; or says why it can't."""
-    model = small("multimodal", case.world.schema).float()
-    data = MultimodalDataset.from_batch(case.world.schema, _single(case.batch), labels=[i % 2 for i in range(14)])
-    model.fit_transforms(data)
+    model, data = _judged(case)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     metric = case.build()
     try:
@@ -142,6 +142,30 @@ def metric_values(case: Case) -> None:
         "two equal calls differ"
     )
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items()), "a weight has changed"
+
+
+def metric_figure(case: Case) -> None:
+    """Its figure, if its spec names one, draws a report of its values, and is None for a report without any."""
+    draw = case.spec.drawer()
+    if draw is None:
+        return
+    model, data = _judged(case)
+    none = draw(Report(values={}, skipped={}, about={}))
+    assert none is None, f"the figure of a report without values is {none!r}, not None"
+    try:
+        values = case.build()(Evaluation(model, data, data, K=20))
+    except NotApplicableError:
+        return
+    figure = draw(Report(values=dict(values), skipped={}, about={}))
+    assert isinstance(figure, figure_class()), f"the figure of its values is {figure!r}, not a matplotlib figure"
+
+
+def _judged(case: Case) -> tuple[Model, MultimodalDataset]:
+    """A small model, and partial rows with labels."""
+    model = small("multimodal", case.world.schema).float()
+    data = MultimodalDataset.from_batch(case.world.schema, _single(case.batch), labels=[i % 2 for i in range(14)])
+    model.fit_transforms(data)
+    return model, data
 
 
 def _model(case: Case) -> Model:

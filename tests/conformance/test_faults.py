@@ -8,10 +8,12 @@ from torch import Tensor
 
 import mvcore
 from mvcore.distributions.diagonal import Diagonal, DiagonalNormal
+from mvcore.evaluation import figures
 from mvcore.likelihoods.real import NormalLikelihood, NormalObservation
 from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
 from mvcore.losses.passes import Pass
+from mvcore.metrics import linear_probe
 from mvcore.nn.mlp import MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
 from mvcore.testing import conformance, parts
@@ -135,3 +137,14 @@ def test_a_posterior_that_prefers_the_first_modality(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ProductOfExperts, "fuse", preferring)
     with pytest.raises(AssertionError, match="another order"):
         parts.posterior_order(Case("posterior", "mvcore:product"))
+
+
+def test_a_figure_that_does_not_know_a_report_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("metric", "mvcore:linear_probe")
+    parts.metric_figure(case)
+    monkeypatch.setattr(linear_probe, "draw", lambda report: figures.axes_of(1, 1, size=(2, 2))[0])
+    with pytest.raises(AssertionError, match="without values is <Figure"):
+        parts.metric_figure(case)
+    monkeypatch.setattr(linear_probe, "draw", lambda report: None)
+    with pytest.raises(AssertionError, match="its values is None, not a matplotlib figure"):
+        parts.metric_figure(case)

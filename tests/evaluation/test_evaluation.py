@@ -17,6 +17,7 @@ from mvcore.evaluation.evaluation import Evaluation
 from mvcore.evaluation.report import Report
 from mvcore.metrics import specs as c
 from mvcore.models.multimodal import MultimodalVAE
+from mvcore.plugins.registry import Registry
 from mvcore.testing.checks import all_patterns
 from mvcore.testing.linear import LinearGaussian
 
@@ -111,8 +112,7 @@ def test_what_cannot_be_computed_is_left_out_or_refused(world: LinearGaussian, m
         Evaluation(model, partial(world), batch_size=0)
 
 
-@pytest.mark.parametrize("name", ["log_likelihood", "conditional_log_likelihood", "linear_probe", "imputation",
-                                  "interval_coverage", "reconstruction", "coherence", "clustering"])  # fmt: skip
+@pytest.mark.parametrize("name", [entry.id for entry in Registry.installed().entries("metric")])
 def test_configs_survive_being_written(name: str) -> None:
     config = structure("metric", name)
     assert structure("metric", json.loads(json.dumps(unstructure(config)))) == config
@@ -145,11 +145,9 @@ def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
 
 
 def test_the_figures_draw_the_values(tmp_path: Path) -> None:
-    from mvcore.evaluation.report_figures import draw
-
     values = {"linear_probe/1_inputs": 0.5, "linear_probe/2_inputs": 0.75, "interval_coverage/a/0.5": 0.4,
               "interval_coverage/a/0.9": 0.8, "imputation/a": 0.6, "imputation/a/ridge": -3.0}  # fmt: skip
-    figures = draw(Report(values=values, skipped={}, about={}))
+    figures = Report(values=values, skipped={}, about={}).draw()
     assert set(figures) == {"linear_probe", "interval_coverage", "imputation"}
     assert [bar.get_height() for bar in figures["linear_probe"].axes[0].patches] == [0.5, 0.75]
     assert list(figures["interval_coverage"].axes[0].lines[1].get_ydata()) == [0.4, 0.8]
@@ -161,12 +159,16 @@ def test_the_examples_of_the_document_run(
 ) -> None:
     document = Path(__file__).parents[2] / "docs" / "evaluation.md"
     monkeypatch.chdir(tmp_path)
-    values = run_examples(document)["report"].values
+    names = run_examples(document)
+    values = names["report"].values
     assert values["coherence/random"] == pytest.approx(0.1)
     assert (tmp_path / "runs" / "report" / "coherence.png").is_file()
+    e = Evaluation(names["run"].model, names["test"])
+    spread = names["Spread"]()(e)
+    assert spread["spread/6_inputs"] == pytest.approx(e.embed()[names["test"].observed.all(1).numpy()].var(0).mean())
+    bars = names["draw"](Report(values=spread, skipped={}, about={})).axes[0].patches
+    assert [bar.get_height() for bar in bars] == [spread[f"spread/{n}_inputs"] for n in range(1, 7)]
 
 
 def _names(skip: str) -> list[str]:
-    from mvcore.plugins.registry import Registry
-
     return [entry.id for entry in Registry.installed().entries("metric") if entry.name != skip]

@@ -15,10 +15,11 @@ from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.metrics.clustering import Clustering, matched_accuracy
 from mvcore.metrics.coherence import Coherence
-from mvcore.metrics.imputation import Hidden, ImputationMetric
+from mvcore.metrics.conditional_log_likelihood import ConditionalLogLikelihood
+from mvcore.metrics.imputation import Hidden, Imputation
 from mvcore.metrics.interval_coverage import IntervalCoverage
-from mvcore.metrics.likelihood import ConditionalLogLikelihood, LogLikelihood
-from mvcore.metrics.probe import LinearProbe
+from mvcore.metrics.linear_probe import LinearProbe
+from mvcore.metrics.log_likelihood import LogLikelihood
 from mvcore.metrics.reconstruction import Reconstruction, psnr
 from mvcore.metrics.similarity import ssim
 from mvcore.models.multimodal import MultimodalVAE
@@ -76,6 +77,17 @@ def test_conditional_log_likelihoods_are_the_closed_form(
             assert values[f"conditional_log_likelihood/{m}/{kind}"] == pytest.approx(float(truth), abs=0.05)
 
 
+def test_likelihoods_of_a_data_set_are_those_of_its_rows_whatever_the_batches(
+    exact: MultimodalVAE, rows: Batch
+) -> None:
+    # the estimates of the exact model have no noise: log p of what a row has, and the ratio of two of them
+    evaluations = [Evaluation(exact, data_of(rows), batch_size=size) for size in (1, 5, 100)]
+    for metric in (LogLikelihood(K=2), ConditionalLogLikelihood(K=2, estimators=("ratio",))):
+        one, some, all_at_once = (metric(e) for e in evaluations)
+        assert one == pytest.approx(all_at_once, abs=1e-4)
+        assert some == pytest.approx(all_at_once, abs=1e-4)
+
+
 def test_intervals_of_the_exact_model_cover_what_they_say(world: LinearGaussian, exact: MultimodalVAE) -> None:
     observed = all_patterns(3)[torch.randint(7, (900,))]
     e = Evaluation(exact, data_of(world.sample(900, observed=observed)))
@@ -89,7 +101,7 @@ def test_intervals_of_the_exact_model_cover_what_they_say(world: LinearGaussian,
 
 def test_imputation_reaches_the_analytic_r2(world: LinearGaussian, exact: MultimodalVAE) -> None:
     train, test = data_of(world.sample(200, seed=3)), data_of(world.sample(4000))
-    values = ImputationMetric(K=200, baselines=False)(Evaluation(exact, test, train))
+    values = Imputation(K=200, baselines=False)(Evaluation(exact, test, train))
     for m in world.schema.names:
         known = train.batch().x[m]
         scale = (known.max(0).values - known.min(0).values).double()
@@ -102,11 +114,11 @@ def test_imputation_reaches_the_analytic_r2(world: LinearGaussian, exact: Multim
 
 def test_imputation_scores_each_pattern_of_the_others(world: LinearGaussian, exact: MultimodalVAE, rows: Batch) -> None:
     train = data_of(world.sample(50, seed=3))
-    values = ImputationMetric(min_rows=6)(Evaluation(exact, data_of(rows), train))
+    values = Imputation(min_rows=6)(Evaluation(exact, data_of(rows), train))
     names = {key for key in values if key.startswith("imputation/a/given/")}
     assert names == {"imputation/a/given/b", "imputation/a/given/c", "imputation/a/given/b+c"}
     assert values["imputation/a/mean"] == 0
-    assert not any("given" in key for key in ImputationMetric(min_rows=7)(Evaluation(exact, data_of(rows), train)))
+    assert not any("given" in key for key in Imputation(min_rows=7)(Evaluation(exact, data_of(rows), train)))
 
 
 def test_unknown_cells_are_not_scored() -> None:

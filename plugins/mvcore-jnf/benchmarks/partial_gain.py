@@ -10,11 +10,9 @@ from __future__ import annotations
 import sys
 
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import mvcore
+from mvcore.metrics import ImputationConfig, LinearProbeConfig, LogLikelihoodConfig
 
 FIELDS = {"flow.kind": "coupling", "hmc.steps": 40, "hmc.adapt": 20, "hmc.leapfrog": 5}
 
@@ -29,23 +27,17 @@ def train(kind: str, data: mvcore.MultimodalDataset) -> mvcore.MultimodalVAE:
     return model
 
 
-def r2(model: mvcore.MultimodalVAE, data: mvcore.MultimodalDataset, some: mvcore.Batch, name: str) -> float:
-    seen = data.batch().x[name]
-    spread = (seen.amax(0) - seen.amin(0)).clamp(min=1e-6)
-    error = (model.impute(some.without([name]), K=8)[name] - some.x[name]) / spread
-    return 1 - float(error.square().sum() / ((seen.mean(0) - some.x[name]) / spread).square().sum())
-
-
 def main(kind: str) -> None:
     data, test = mvcore.dataset("mfeat").split(0.8, seed=0)
     model = train(kind, data)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    probe.fit(model.embed(data.batch()), data.labels)
-    print(kind, "probe", probe.score(model.embed(test.batch()), test.labels))
+    probed = mvcore.evaluate(model, test, train=data, metrics=[LinearProbeConfig(sizes=(len(data.schema.names),))])
+    print(kind, "probe", probed.values["linear_probe/observed"])
     part = test.select(torch.arange(50))
-    print({m: round(r2(model, data, part.batch(), m), 3) for m in data.schema.names})
+    imputed = mvcore.evaluate(model, part, train=data, metrics=[ImputationConfig(K=8, baselines=False)])
+    print({m: round(imputed.values[f"imputation/{m}"], 3) for m in data.schema.names})
     for rows in (part, mvcore.mcar(part, 0.3, seed=1)):
-        print("log p", round(float(model.log_likelihood(rows.batch(), K=100).mean()), 1))
+        scored = mvcore.evaluate(model, rows, metrics=[LogLikelihoodConfig(K=100)])
+        print("log p", round(scored.values["log_likelihood"], 1))
 
 
 if __name__ == "__main__":

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import DataError
-from mvcore.evaluation.evaluation import Evaluation, matched, sizes
+from mvcore.evaluation.evaluation import Evaluation, sizes
+from mvcore.evaluation.figures import bars_by_inputs
+from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import LinearProbeConfig
-from mvcore.models.base import Model
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def embed(
-    model: Model, data: MultimodalDataset, given: Iterable[str] | None = None, *, batch_size: int = 512
-) -> Tensor:
-    """Posterior means of the shared latent ``(n, D)``, from all that each row has or from some modalities."""
-    data = matched(model, data)
-    names = data.schema.names if given is None else tuple(given)
-    return torch.cat([model.embed(batch.only(names)) for batch in data.batches(batch_size)])
-
-
-def linear_probe(
-    model: Model, train: MultimodalDataset, test: MultimodalDataset, given: Iterable[str] | None = None
-) -> float:
-    """Accuracy of a logistic regression from embeddings to labels, trained on ``train``, measured on ``test``.
-
-    Args:
-        model: A trained model.
-        train: Labelled rows, as partial as they are.
-        test: Labelled rows; those with none of the given modalities are left out.
-        given: Modalities that the test rows are embedded from; all by default.
-    """
-    train, test = matched(model, train), matched(model, test)
-    if train.labels is None or test.labels is None:
-        raise DataError("A linear probe needs labels; give labels=… to the data sets.")
-    names = test.schema.names if given is None else tuple(given)
-    have = test.batch().only(names).observed.any(1).numpy()
-    probe = _fitted(embed(model, train).cpu().numpy(), train.labels)
-    return float(probe.score(embed(model, test, names).cpu().numpy()[have], test.labels[have]))
+    from mvcore.evaluation.report import Report
 
 
 @final
@@ -78,7 +50,7 @@ class LinearProbe:
         return values
 
 
-def _fitted(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Any:
+def _fitted(x: Array, labels: Array) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -89,3 +61,8 @@ def _fitted(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Any:
 def build(config: LinearProbeConfig) -> LinearProbe:
     """Builds the linear probe."""
     return LinearProbe(sizes=config.sizes)
+
+
+def draw(report: Report) -> Figure | None:
+    """The accuracy by the number of modalities that the test rows are embedded from."""
+    return bars_by_inputs(report.under("linear_probe"), "accuracy of the linear probe")
