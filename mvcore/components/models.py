@@ -58,8 +58,8 @@ class ModalityConfig:
     """Transform before the encoder, fitted on training rows: ``standardize`` and ``minmax`` each feature, ``channels``
     each entry of the first dimension, ``image`` likewise, unless the training images lie in [-1, 1]."""
     target: Literal["none", "standardize", "minmax", "channels", "image"] = field(default="none")
-    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units. ``channels`` and
-    ``image`` leave 0/1 values, categories and counts as they are."""
+    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units. ``channels``
+    and ``image`` leave 0/1 values, categories and counts as they are."""
     weight: float | Literal["dimension"] = field(default=1.0)
     """Weight of the log-likelihood in the loss; ``dimension``: largest size of all modalities / the modality's size."""
 
