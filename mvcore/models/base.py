@@ -24,6 +24,7 @@ from mvcore.losses.base import LossOutput
 from mvcore.models import estimators
 from mvcore.models.context import Covariates, check_takes_context, context_rows
 from mvcore.models.encodings import Encodings
+from mvcore.models.finite import check_answers
 from mvcore.models.isolation import isolated
 from mvcore.plugins.spec import ModelConfig
 from mvcore.protocols import LatentDistribution, Sampler, Streamable
@@ -188,7 +189,9 @@ class Model(nn.Module, ABC):
         """Posterior means of the shared latent ``(B, D)``."""
         batch = self.fitting(batch)
         with isolated(self, generator):
-            return self.posterior(self.encode_modalities(batch)).point()["shared"][0]
+            points = self.posterior(self.encode_modalities(batch)).point()["shared"][0]
+            check_answers(self, batch, "embedding", [points])
+            return points
 
     @final
     def generate(
@@ -238,7 +241,9 @@ class Model(nn.Module, ABC):
         batch = self.fitting(batch)
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)
-            return {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
+            filled = {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
+            check_answers(self, batch, "imputed value", filled.values())
+            return filled
 
     @final
     def log_likelihood(self, batch: Batch, K: int = 1000, *, generator: torch.Generator | None = None) -> Tensor:
@@ -249,7 +254,9 @@ class Model(nn.Module, ABC):
         """
         batch = self.fitting(batch)
         with isolated(self, generator):
-            return estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
+            values = estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
+            check_answers(self, batch, "log-likelihood", [values.where(values.isnan(), 0)[:, None]])
+            return values
 
     @final
     def conditional_log_likelihood(
