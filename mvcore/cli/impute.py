@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,9 +18,9 @@ import click
 @click.option("--draws", default=500, show_default=True, help="Draws of each row.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(model: Path, data: Path, out: Path, interval: float | None, draws: int, seed: int) -> None:
-    """Fill the tables in the folder DATA, one CSV or Parquet file a modality, by MODEL, a saved model or a run.
+    """Fill the tables in the folder DATA, one file a modality, by MODEL, a saved model or a run.
 
-    Rows are matched by the first column. Every table of OUT has every row, and what was observed is kept:
+    Rows are matched by the first column, as text. Every table of OUT has every row, and what was observed is kept:
     labs.csv, and with --interval labs_low.csv and labs_high.csv; of categories labs_probabilities.csv.
     """
     import mvcore
@@ -27,7 +28,7 @@ def command(model: Path, data: Path, out: Path, interval: float | None, draws: i
     from mvcore.storage.writing import whole_folder
 
     loaded = mvcore.load(runs.model_folder(model))
-    rows = mvcore.from_frames(runs.read_tables(data), schema=loaded.schema)
+    rows = mvcore.from_frames(runs.read_tables(data, partial(click.echo, err=True)), schema=loaded.schema)
     filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():

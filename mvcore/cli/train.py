@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,6 +24,6 @@ def command(config: Path, out: Path | None, changes: tuple[str, ...], quiet: boo
     from mvcore import runs
 
     folder = out or Path("runs") / config.stem
-    run = runs.train(config, folder, changes, progress=not quiet)
+    run = runs.train(config, folder, changes, progress=not quiet, say=partial(click.echo, err=True))
     last = run.history[-1]
     click.echo(f"Trained {len(run.history)} epochs; loss {last['loss']:.4g}. The model is in {folder / 'model'}/.")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mvcore.data.batch import Batch, indices
 from mvcore.data.context import covariate_spec
+from mvcore.data.kinds import default_likelihood
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import DataError
 
@@ -23,8 +24,9 @@ class MultimodalDataset:
         arrays: For each modality an array or tensor ``(n, *shape)``; what it holds in rows that a mask leaves out is
             never read.
         masks: For each modality that not every row has, a bool array ``(n,)``, True where the row has it.
-        likelihoods: Name of the likelihood of each modality; by default normal, categorical for integers, bernoulli
-            for bools. All values but categories are stored as float32.
+        likelihoods: Name of the likelihood of each modality; by default normal, bernoulli for bools, categorical for
+            few small integers (see ``mvcore.data.kinds``); other integers have none, and it must be said. All values
+            but categories are stored as float32.
         cells: For modalities with single unknown values, a bool array of the modality's shape, True where known.
         labels: One label for each row, for evaluation only.
         ids: One identifier for each row.
@@ -67,14 +69,17 @@ class MultimodalDataset:
             if unknown := set(given or {}) - set(arrays):
                 raise DataError(f"{what} names {min(unknown)!r}, which is no modality; there are {', '.join(arrays)}.")
         x = {name: _tensor(name, a) for name, a in arrays.items()}
-        chosen = {name: (likelihoods or {}).get(name, _default_likelihood(values)) for name, values in x.items()}
+        rows = {name: _bools(f"mask of {name!r}", m) for name, m in (masks or {}).items()}
+        chosen = {
+            name: (likelihoods or {}).get(name) or default_likelihood(name, values, rows.get(name))
+            for name, values in x.items()
+        }
         x = {name: values if chosen[name] == "categorical" else values.float() for name, values in x.items()}
         known = {name: _bools(f"cells of {name!r}", c) for name, c in (cells or {}).items()}
         for name, c in known.items():
             if c.dtype != torch.bool or c.shape != x[name].shape:
                 raise DataError(f"The cells of {name!r} must be bool of shape {tuple(x[name].shape)}; got {_kind(c)}.")
             x[name] = x[name].where(c, torch.zeros((), dtype=x[name].dtype))
-        rows = {name: _bools(f"mask of {name!r}", m) for name, m in (masks or {}).items()}
         batch = Batch.from_dense(x, rows, context=context, size_factors=size_factors)
         if not len(batch):
             raise DataError("A data set needs at least one row; got none.")
@@ -223,16 +228,14 @@ def _bools(what: str, values: Any) -> Tensor:
     return torch.from_numpy(array.copy())
 
 
-def _default_likelihood(x: Tensor) -> str:
-    return "normal" if x.is_floating_point() else "bernoulli" if x.dtype == torch.bool else "categorical"
-
-
 def _spec(name: str, x: Tensor, likelihood: str, columns: Sequence[str] | None) -> ModalitySpec:
     categories = None
     if likelihood == "categorical":
         if x.dtype != torch.long or int(x.min()) < 0:
             raise DataError(
-                f"Modality {name!r} must hold categories, integers 0, 1, 2, …; got {_kind(x)}.", modality=name
+                f"Modality {name!r} must hold categories, integers 0, 1, 2, …; got {_kind(x)}. If it holds other "
+                f"values, say so: likelihoods={{{name!r}: 'normal'}}, for example.",
+                modality=name,
             )
         categories = int(x.max()) + 1
     if columns is not None and len(columns) != x.shape[1]:

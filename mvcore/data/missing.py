@@ -136,6 +136,8 @@ def _summaries(data: MultimodalDataset) -> Tensor:
 def _standardised(x: Tensor, known: Tensor) -> Tensor:
     """Columns with mean 0 and standard deviation 1 over what is known; 0 where unknown or constant."""
     n = known.sum(0).clamp(min=1)
-    centred = (x - x.where(known, 0).sum(0) / n).where(known, 0)
+    mean = x.where(known, 0).sum(0) / n
+    centred = (x - mean).where(known, 0)
     scale = (centred.square().sum(0) / n).sqrt()
-    return centred / scale.where(scale > 1e-12, torch.inf)
+    # what differs by rounding alone is constant, whatever its magnitude: x is in float64, made of float32
+    return centred / scale.where(scale > 2e-7 * mean.abs(), torch.inf)

@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 from attrs import evolve, frozen
 
+from mvcore.data.checks import LARGEST
 from mvcore.data.schema import ModalitySpec
 from mvcore.errors import MissingExtraError
 
@@ -63,7 +64,7 @@ def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table |
     kinds = [_kind(column) for column in columns]
     problems += [_no_numbers(name, c) for c, kind in zip(columns, kinds, strict=True) if kind == "unreadable"]
     values = np.stack([_numbers(c, k) for c, k in zip(columns, kinds, strict=True)], axis=1)
-    _check_infinite(name, frame.columns, values, problems)
+    _check_infinite(name, frame.index, frame.columns, values, problems)
     categories = [c.cat.categories.tolist() if k == "category" else [] for c, k in zip(columns, kinds, strict=True)]
     return Table(
         ids=frame.index,
@@ -189,13 +190,15 @@ def _numbers(column: Any, kind: str) -> Array:
     return numbers
 
 
-def _check_infinite(name: str, columns: Sequence[str], values: Array, problems: list[str]) -> None:
-    with np.errstate(over="ignore"):  # data sets hold float32, in which what is too large is infinite
-        bad = np.isinf(values.astype(np.float32)).any(0)
+def _check_infinite(name: str, ids: Any, columns: Sequence[str], values: Array, problems: list[str]) -> None:
+    bad = np.abs(values) >= LARGEST  # False of NaN
     if bad.any():
+        held = np.asarray(columns)[bad.any(0)].tolist()
+        row, column = (int(i) for i in np.argwhere(bad)[0])
         problems.append(
-            f"{name!r} has values that are infinite, or too large for 32 bits, in the columns "
-            f"{listed(np.asarray(columns)[bad].tolist())}; mend them, or make them NaN if they are not known"
+            f"{name!r} has values that are infinite, or too large for 32 bits, in the columns {listed(held)}, such as "
+            f"{values[row, column]:g} of {columns[column]!r} in the row {ids[row]!r}; mend them, or make them NaN if "
+            "they are not known"
         )
 
 

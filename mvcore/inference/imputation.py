@@ -15,6 +15,8 @@ from mvcore.data.frames import to_frame
 from mvcore.data.schema import ModalitySpec
 from mvcore.data.tables import pandas
 from mvcore.errors import DataError
+from mvcore.inference.finite import check_answers
+from mvcore.inference.isolation import isolated
 from mvcore.inference.predictive import Predicted, predict, rank
 
 if TYPE_CHECKING:
@@ -94,8 +96,14 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
         MissingExtraError: If the data has ids, but there is no pandas.
     """
     data = _checked(model, data)
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.cat([model.embed(batch, generator=generator).cpu() for batch in data.batches(batch_size)])
+    generator, parts, first = torch.Generator().manual_seed(seed), [], 0
+    for batch in data.batches(batch_size):
+        with isolated(model, generator):
+            points = model.posterior(model.encode_modalities(batch.to(model.device))).point()["shared"][0]
+            check_answers(model, batch.to(model.device), "embedding", [points], first=first, ids=data.ids)
+        parts.append(points.cpu())
+        first += len(batch)
+    values = torch.cat(parts)
     if data.ids is None:
         return values
     columns = [f"z{d}" for d in range(values.shape[1])]
@@ -123,8 +131,13 @@ def predictions(
         raise DataError(f"samples must be from 1 to K = {K}; got {samples!r}.")
     generator = torch.Generator().manual_seed(seed)
     largest = max(spec.size * (spec.categories or 1) for spec in model.schema)
+    first = 0
     for batch in data.batches(min(batch_size, max(1, VALUES // (K * largest)))):
-        out = predict(model, batch.to(model.device), interval=interval, K=K, samples=samples, generator=generator)
+        moved = batch.to(model.device)
+        out = predict(model, moved, interval=interval, K=K, samples=samples, generator=generator)
+        answers = [value for p in out.values() for value in (p.filled, p.low, p.high, p.probabilities)]
+        check_answers(model, moved, "imputed value", answers, first=first, ids=data.ids)
+        first += len(batch)
         yield {m: p.cpu() for m, p in out.items()}
 
 

@@ -44,7 +44,7 @@ class Reconstruction:
             if e.model.schema[name].categories is not None:
                 scores = {"accuracy": _mean(predicted == x, known)}
             else:
-                scores = {"mse": _mean((predicted - x).square(), known)}
+                scores = {"mse": _mean((predicted - x).double().square(), known)}
                 if x.ndim == 4 and known is None:
                     scores |= self._of_images(predicted, x)
             values |= {f"reconstruction/{name}/{key}": value for key, value in scores.items()}

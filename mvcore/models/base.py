@@ -22,6 +22,7 @@ from mvcore.distributions.protocols import LatentDistribution
 from mvcore.errors import DataError
 from mvcore.inference import estimators
 from mvcore.inference.encodings import Encodings
+from mvcore.inference.finite import check_answers
 from mvcore.inference.isolation import isolated
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.observations import Observation
@@ -200,7 +201,9 @@ class Model(nn.Module, ABC):
         """Posterior means of the shared latent ``(B, D)``."""
         batch = self.fitting(batch)
         with isolated(self, generator):
-            return self.posterior(self.encode_modalities(batch)).point()["shared"][0]
+            points = self.posterior(self.encode_modalities(batch)).point()["shared"][0]
+            check_answers(self, batch, "embedding", [points])
+            return points
 
     @final
     def generate(
@@ -251,7 +254,9 @@ class Model(nn.Module, ABC):
         batch = self.fitting(batch)
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)
-            return {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
+            filled = {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
+            check_answers(self, batch, "imputed value", filled.values())
+            return filled
 
     @final
     def log_likelihood(self, batch: Batch, K: int = 1000, *, generator: torch.Generator | None = None) -> Tensor:
@@ -262,7 +267,9 @@ class Model(nn.Module, ABC):
         """
         batch = self.fitting(batch)
         with isolated(self, generator):
-            return estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
+            values = estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
+            check_answers(self, batch, "log-likelihood", [values.where(values.isnan(), 0)[:, None]])
+            return values
 
     @final
     def conditional_log_likelihood(

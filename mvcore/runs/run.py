@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -19,7 +19,7 @@ from attrs import Attribute, field, frozen
 
 from mvcore import config as configs
 from mvcore.config.converter import unknown_key
-from mvcore.errors import ConfigError, DataError, ModelFileError
+from mvcore.errors import ConfigError, ModelFileError
 from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import DatasetConfig
 from mvcore.runs.folder import check_near, config_of_run
@@ -44,7 +44,8 @@ class DataTable:
     use: DatasetConfig | None = None
     """A registered data set: its name, or a table with ``use`` and its fields."""
     folder: str | None = None
-    """A folder with one CSV or Parquet file a modality, ``labs.csv``, ``rna.parquet``, …; ids in the first column."""
+    """A folder with one file a modality, ``labs.csv``, ``rna.parquet``, ``x.tsv``, ``y.csv.gz``, ``z.xlsx``; ids, which
+    are text, in the first column."""
     likelihoods: Mapping[str, str] = field(factory=dict)
     """The likelihood of each modality of a folder; normal for those that are not named."""
     train: float = field(default=0.8, validator=_share_of_rows)
@@ -95,8 +96,8 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> dict[str, Any]:
     return tables
 
 
-def parts(table: Mapping[str, Any]) -> Parts:
-    """The rows that the table ``[data]`` asks for.
+def parts(table: Mapping[str, Any], say: Callable[[str], object] | None = None) -> Parts:
+    """The rows that the table ``[data]`` asks for; ``say`` as for ``read_tables``.
 
     Raises:
         ConfigError: If the table does not fit; it has all problems.
@@ -109,7 +110,7 @@ def parts(table: Mapping[str, Any]) -> Parts:
     if wanted.use is not None:
         data: MultimodalDataset = Registry.installed().build(wanted.use)
     else:
-        data = mvcore.from_frames(read_tables(str(wanted.folder)), likelihoods=wanted.likelihoods)
+        data = mvcore.from_frames(read_tables(str(wanted.folder), say), likelihoods=wanted.likelihoods)
     test = validation = None
     if wanted.train < 1:
         data, test = data.split(wanted.train, seed=wanted.seed)
@@ -120,8 +121,22 @@ def parts(table: Mapping[str, Any]) -> Parts:
     return Parts(train=data, validation=validation, test=test)
 
 
-def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, progress: bool = True) -> Run:
+def train(
+    path: str | Path,
+    out: str | Path,
+    changes: Sequence[str] = (),
+    *,
+    progress: bool = True,
+    say: Callable[[str], object] | None = None,
+) -> Run:
     """Trains what a config file describes and leaves the run's folder; an interrupted one goes on where it stopped.
+
+    Args:
+        path: The config file.
+        out: The run's folder.
+        changes: Values to set, as for ``read``.
+        progress: Whether to show a progress bar.
+        say: Told the ``summary`` of the rows, and what ``read_tables`` has to say, before the training starts.
 
     Raises:
         ConfigError: If the file does not fit.
@@ -136,10 +151,13 @@ def train(path: str | Path, out: str | Path, changes: Sequence[str] = (), *, pro
     if (folder / "model").exists():
         raise ModelFileError(f"{str(folder)!r} holds a finished run; choose another folder.", path=folder)
     options = configs.structure_as(TrainingConfig, tables.get("training", {}), path="training")
-    rows = parts(tables["data"])
+    told: list[str] = []
+    rows = parts(tables["data"], None if say is None else told.append)
     fields = {name: value for name, value in tables["model"].items() if name != "use"}
     torch.manual_seed(options.seed)
     model = create_from(tables["model"].get("use", "multimodal"), rows.train, fields)
+    if say is not None:
+        say("\n".join([*told, summary(rows)]))
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
     run = mvcore.fit(
@@ -186,28 +204,34 @@ def data_of(path: str | Path, tables: str | Path | None = None) -> Parts:
     return parts(data)
 
 
-def read_tables(folder: str | Path) -> dict[str, Any]:
+def read_tables(folder: str | Path, say: Callable[[str], object] | None = None) -> dict[str, Any]:
     """The DataFrames of a folder by the names of their files, ``labs.csv`` as ``labs``; the first column is the index.
+
+    Args:
+        folder: The folder.
+        say: Told of what is not read and of tables that share no id; by default a warning is logged.
 
     Raises:
         DataError: If the folder has no table, two of one name, or one that cannot be read.
     """
-    from mvcore.data.tables import pandas
+    from mvcore.data.folders import read_folder
 
-    pd, found = pandas(), {}
-    readers = {".csv": lambda file: pd.read_csv(file, index_col=0), ".parquet": pd.read_parquet}
-    for file in sorted(Path(folder).glob("*")):
-        if file.suffix not in readers:
-            continue
-        if file.stem in found:
-            raise DataError(f"{str(folder)!r} has two tables called {file.stem!r}; keep one of them.")
-        try:
-            found[file.stem] = readers[file.suffix](file)
-        except (OSError, ValueError, ImportError) as fault:
-            raise DataError(f"{str(file)!r} cannot be read as a table: {fault}.") from fault
-    if not found:
-        raise DataError(f"{str(folder)!r} has no table; expected one CSV or Parquet file for each modality.")
-    return found
+    return read_folder(Path(folder)) if say is None else read_folder(Path(folder), say)
+
+
+def summary(rows: Parts) -> str:
+    """What a training reads, in a few lines: modalities, rows, and how many rows have each set of modalities."""
+    lines = []
+    for spec in rows.train.schema:
+        kind = spec.likelihood if spec.categories is None else f"{spec.likelihood}, {spec.categories} categories"
+        have = int(rows.train.batch().column(spec.name).sum())
+        lines.append(f"  {spec.name}: {' × '.join(map(str, spec.shape))}, {kind}, in {have} rows")
+    patterns = list(rows.train.patterns().items())
+    lines += [f"  {count} rows have {' + '.join(names)}" for names, count in patterns[:8]]
+    lines += [f"  and {len(patterns) - 8} more sets of modalities"] if len(patterns) > 8 else []
+    sizes = {"validation": rows.validation, "evaluation": rows.test}
+    others = "".join(f", {len(part)} for {what}" for what, part in sizes.items() if part is not None)
+    return "\n".join([f"{len(rows.train)} rows to train on{others}", *lines])
 
 
 def _set(tables: dict[str, Any], change: str) -> None:

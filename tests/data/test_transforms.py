@@ -140,3 +140,31 @@ def test_log1p_standardize_standardizes_the_logarithms() -> None:
     logs = np.log1p(counts.double().numpy())
     np.testing.assert_allclose(transform(counts).numpy(), (logs - logs.mean(0)) / logs.std(0), atol=1e-4)
     torch.testing.assert_close(InputTransform((3,), "log1p", None)(counts), counts.log1p())
+
+
+@pytest.mark.parametrize("kind", ["standardize", "minmax"])
+@pytest.mark.parametrize("exponent", [-30, -15, -13, -6, 0, 10, 30])
+def test_units_change_nothing_at_any_magnitude(kind: Literal["standardize", "minmax"], exponent: int) -> None:
+    """A concentration in fM is as variable as the same in mol/l, and a constant is constant in both."""
+    unit = 10.0**exponent
+    base = torch.stack([torch.randn(50), 3 + torch.randn(50), torch.full((50,), 0.1)], dim=1).double()
+    x = (base * unit).float()
+    affine = Affine((3,), kind)
+    affine.fit(stream(x, None, 7))
+    y = affine(x)
+    assert y.isfinite().all()
+    spread = y.std(0, correction=0) if kind == "standardize" else y.amax(0) - y.amin(0)
+    torch.testing.assert_close(spread, torch.tensor([1.0, 1.0, 0.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(affine.inverse(y), x, rtol=1e-5, atol=1e-5 * unit)
+    # where a decoder gives 0.1 instead of 0, a constant is off by its own size at most
+    assert float((affine.inverse(torch.tensor(0.1))[2] - x[0, 2]).abs()) <= max(0.11 * unit, 0.1 if unit == 1 else 0)
+
+
+@pytest.mark.parametrize("size", [1e-42, 1e-38, 1e-20, 1e30])
+def test_what_differs_by_rounding_alone_is_constant_and_small_on_its_scale(size: float) -> None:
+    x = torch.full((9, 1), size)
+    x[4] = torch.nextafter(x[4], torch.tensor(torch.inf))
+    affine = Affine((1,), "standardize")
+    affine.fit(stream(x, None, 4))
+    assert float(affine.scale) >= torch.finfo(torch.float32).tiny
+    assert float(affine(x).abs().max()) < 1

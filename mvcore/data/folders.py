@@ -1,0 +1,130 @@
+"""A folder of tables, one file a modality, whatever wrote them: ids are text, as written, and in the first column."""
+
+from __future__ import annotations
+
+import json
+import logging
+import lzma
+import zlib
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from mvcore.data.tables import listed, pandas
+from mvcore.errors import DataError
+
+_LOG = logging.getLogger(__name__)
+_TEXT = {".csv": ",", ".tsv": "\t"}
+_PACKED = {"": None, ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+#: Endings of the files that are read, in any case.
+ENDINGS = (*(text + packed for text in _TEXT for packed in _PACKED), ".parquet", ".xlsx")
+_FAULTS = (OSError, ValueError, ImportError, EOFError, KeyError, zlib.error, lzma.LZMAError, BadZipFile)
+
+
+def read_folder(folder: Path, say: Callable[[str], object] = _LOG.warning) -> dict[str, Any]:
+    """The DataFrames of a folder by the names of their files, ``labs.csv`` as ``labs``, their ids, text, the index.
+
+    Ids are in the first column; of a Parquet file they may be the index that pandas stored. Hidden files are not
+    looked at.
+
+    Args:
+        folder: The folder.
+        say: Told of each file that is no table, and of tables that share no id; by default a warning is logged.
+
+    Raises:
+        DataError: If the folder has no table, two of one name, or one that cannot be read.
+    """
+    try:
+        files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    except OSError as fault:
+        raise DataError(f"The folder of tables {str(folder)!r} cannot be read: {fault}.") from fault
+    found: dict[str, Any] = {}
+    for file in files:
+        ending = next((e for e in sorted(ENDINGS, key=len, reverse=True) if file.name.lower().endswith(e)), None)
+        if ending is None or not file.is_file():
+            say(f"{file.name!r} in {str(folder)!r} was not read: it is no table ({', '.join(ENDINGS)}).")
+            continue
+        name = file.name[: -len(ending)]
+        if name in found:
+            raise DataError(f"{str(folder)!r} has two tables called {name!r}; keep one of them.")
+        found[name] = _read(file, ending)
+    if not found:
+        raise DataError(f"{str(folder)!r} has no table; expected a file for each modality: {', '.join(ENDINGS)}.")
+    for one, other in combinations(found, 2):
+        a, b = found[one].index, found[other].index
+        if len(a) and len(b) and not len(a.intersection(b)):
+            say(f"{one!r} and {other!r} share no id; their first are {a[0]!r} and {b[0]!r}.")
+    return found
+
+
+def _read(file: Path, ending: str) -> Any:
+    try:
+        if ending == ".parquet":
+            return _parquet(file)
+        return _excel(file) if ending == ".xlsx" else _text(file, ending)
+    except DataError:
+        raise
+    except _FAULTS as fault:
+        raise DataError(f"{str(file)!r} cannot be read as a table: {fault}.") from fault
+
+
+def _text(file: Path, ending: str) -> Any:
+    pd, kind = pandas(), ending[:4]
+    how: Any = {"sep": _TEXT[kind], "compression": _PACKED[ending[4:]]}
+    # the first line alone, for pandas renames what stands twice; and as text, for ids are what is written
+    header = pd.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False, **how).iloc[0].tolist()
+    rows = pd.read_csv(file, header=None, skiprows=1, nrows=1, dtype=str, **how) if _has_rows(file, how) else None
+    if rows is not None and rows.shape[1] == len(header) + 1:  # R writes no name above the ids
+        header = ["", *header]
+    names = [str(name) for name in header]
+    read: Any = {"header": None, "skiprows": 1, "names": list(range(len(names))), "index_col": False, **how}
+    ids = pd.read_csv(file, usecols=[0], dtype=str, keep_default_na=False, **read)[0]
+    frame = pd.read_csv(file, **read).set_axis(names, axis=1)
+    return _indexed(file, frame, ids)
+
+
+def _has_rows(file: Path, how: Any) -> bool:
+    return len(pandas().read_csv(file, header=None, nrows=2, names=[0], usecols=[0], dtype=str, **how)) > 1
+
+
+def _excel(file: Path) -> Any:
+    pd = pandas()
+    sheets = pd.read_excel(file, sheet_name=None, engine="openpyxl")
+    if len(sheets) != 1:
+        raise DataError(f"{str(file)!r} has {len(sheets)} sheets, {listed(sheets)}; make a file of each.")
+    ids = pd.read_excel(file, usecols=[0], dtype=str, keep_default_na=False, engine="openpyxl").iloc[:, 0]
+    return _indexed(file, next(iter(sheets.values())), ids)
+
+
+def _parquet(file: Path) -> Any:
+    """Pandas stores an index under its name, or says that it was a range; others store columns alone."""
+    from pyarrow import parquet  # type: ignore[import-untyped]
+
+    metadata = parquet.read_schema(file).metadata or {}
+    stored = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
+    frame = pandas().read_parquet(file)
+    if any(isinstance(column, str) for column in stored):
+        return frame.set_axis(_ids(file, frame.index), axis=0)
+    return _indexed(file, frame)
+
+
+def _indexed(file: Path, frame: Any, ids: Any = None) -> Any:
+    """The table with its first column, or what was read of it as text, as the index."""
+    if frame.shape[1] < 2:
+        raise DataError(f"{str(file)!r} needs a column of ids and one of values; got {frame.shape[1]} columns.")
+    first = frame.iloc[:, 0] if ids is None else ids
+    return frame.iloc[:, 1:].set_axis(_ids(file, pandas().Index(first)), axis=0)
+
+
+def _ids(file: Path, index: Any) -> Any:
+    """Ids as text; integers as they are written."""
+    pd = pandas()
+    if index.nlevels > 1 or pd.api.types.is_float_dtype(index.dtype) or pd.api.types.is_bool_dtype(index.dtype):
+        raise DataError(
+            f"{str(file)!r}: the first column, or the stored index, must hold the ids, text or integers; "
+            f"{index.name!r} holds {index.dtype}."
+        )
+    lacks = index.isna() | (index.astype(str) == "")
+    return pd.Index([None if gap else str(i) for i, gap in zip(index, lacks, strict=True)], dtype=object)
