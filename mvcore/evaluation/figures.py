@@ -9,6 +9,7 @@ import numpy as np
 
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.evaluation.imputation import Imputation
+from mvcore.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,9 +88,8 @@ def image_rows(rows: dict[str, Any], *, title: str) -> Figure:
 
 def axes_of(rows: int, columns: int, *, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
     """A figure with so many rows and columns of axes, of a size in inches, and the axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: a library must not open windows or keep figures alive
+    drawing = require("matplotlib.figure", "eval", "A figure")
+    canvas = require("matplotlib.backends.backend_agg", "eval", "A figure")
+    figure = drawing.Figure(figsize=size, dpi=110, layout="constrained")
+    canvas.FigureCanvasAgg(figure)  # no pyplot: a library must not open windows or keep figures alive
     return figure, figure.subplots(rows, columns, **options)

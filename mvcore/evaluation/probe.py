@@ -12,6 +12,7 @@ from torch import Tensor
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
 from mvcore.evaluation.evaluation import Evaluation, sizes
+from mvcore.extras import require
 from mvcore.models.base import Model
 
 
@@ -76,8 +77,8 @@ class LinearProbe:
 
 
 def _fitted(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(x, labels)
+    linear, pipeline, preprocessing = (
+        require(f"sklearn.{part}", "eval", "The linear probe") for part in ("linear_model", "pipeline", "preprocessing")
+    )
+    steps = preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=2000)
+    return pipeline.make_pipeline(*steps).fit(x, labels)
