@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from attrs import Attribute, evolve, field, frozen
 
+from mvcore.checked import Checked
 from mvcore.components.base import spec
 from mvcore.components.latents import ProductConfig, StandardPriorConfig
 from mvcore.components.likelihoods import (
@@ -44,7 +45,7 @@ _COUNTS: tuple[type[LikelihoodConfig], ...] = (
 
 
 @frozen(kw_only=True)
-class ModalityConfig:
+class ModalityConfig(Checked):
     """The parts of a model that belong to one modality."""
 
     encoder: EncoderConfig

@@ -1,5 +1,6 @@
 """Plugins: what one declares (``spec``), how it is found (``registry``), what a saved model needs (``requires``)."""
 
+from mvcore.checked import Checked
 from mvcore.plugins.registry import Entry, Registry
 from mvcore.plugins.requires import check, components, requirements
 from mvcore.plugins.spec import (
@@ -23,6 +24,7 @@ from mvcore.plugins.spec import (
 __all__ = [
     "API",
     "KINDS",
+    "Checked",
     "ComponentConfig",
     "ComponentSpec",
     "DatasetConfig",

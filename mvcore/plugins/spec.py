@@ -10,13 +10,14 @@ from typing import Any
 
 from attrs import Attribute, field, frozen, validators
 
+from mvcore.checked import Checked
 from mvcore.options import TrainingConfig
 
 API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
 
 
-class ComponentConfig:
-    """Marker base of every config class; has no fields of its own."""
+class ComponentConfig(Checked):
+    """Marker base of every config class; has no fields of its own. What does not fit is a ConfigError."""
 
     __slots__ = ()
 
@@ -117,7 +118,7 @@ def _names_a_function(_spec: object, attribute: Attribute[str], value: str) -> N
 
 
 @frozen(kw_only=True)
-class ModelFacts:
+class ModelFacts(Checked):
     """What a model can do, in a few words each, for the table of ``mvcore plugins --matrix``."""
 
     kind: str
