@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mvcore.config import edit
+from mvcore.construction import build_entry
 from mvcore.data.schema import Schema
 from mvcore.errors import DataError
 from mvcore.plugins.registry import Registry
@@ -50,9 +51,10 @@ def create_from(name: str, data: MultimodalDataset | Schema, fields: Mapping[str
     schema = data if isinstance(data, Schema) else getattr(data, "schema", None)
     if not isinstance(schema, Schema):
         raise DataError(f"A model is built for a data set or its schema; got {type(data).__name__}.")
-    spec = registry.spec("model", name)
+    entry = registry.find("model", name)
+    spec = registry.load(entry)
     config = spec.config().complete(schema)  # type: ignore[attr-defined]
-    model: Model = spec.builder()(edit(config, _flat(fields, config), registry), schema)
+    model: Model = build_entry(entry, spec, edit(config, _flat(fields, config), registry), schema)
     return model
 
 
@@ -64,8 +66,9 @@ def dataset(name: str, **fields: Any) -> MultimodalDataset:
         ConfigError: If a field does not exist or a value does not fit.
     """
     registry = Registry.installed()
-    spec = registry.spec("dataset", name)
-    data: MultimodalDataset = spec.builder()(edit(spec.config(), fields, registry))
+    entry = registry.find("dataset", name)
+    spec = registry.load(entry)
+    data: MultimodalDataset = build_entry(entry, spec, edit(spec.config(), fields, registry))
     return data
 
 

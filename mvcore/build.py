@@ -11,20 +11,28 @@ from attrs import frozen
 from torch import nn
 
 from mvcore import components as c
+from mvcore.construction import build_entry
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import Affine, InputTransform
 from mvcore.distributions import likelihoods as lik
 from mvcore.errors import ConfigError
 from mvcore.models.multimodal import MultimodalVAE
+from mvcore.models.trial import try_decoder, try_encoder
 from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig, DecoderConfig, EncoderConfig
 
 
 def build_component(config: ComponentConfig, registry: Registry | None = None, **arguments: Any) -> Any:
-    """Builds any component from its config, with the arguments that its kind's builders take."""
+    """Builds any component from its config, with the arguments that its kind's builders take.
+
+    Raises:
+        BrokenPluginError: If its builder takes other arguments, or gives what no component of its kind is.
+        ConfigError: If it can't be built from these.
+    """
     registry = registry or Registry.installed()
-    return registry.load(registry.entry_of(type(config))).builder()(config, **arguments)
+    entry = registry.entry_of(type(config))
+    return build_entry(entry, registry.load(entry), config, **arguments)
 
 
 def build_network(
@@ -46,7 +54,7 @@ def build_network(
             [f"{arguments['modality'].name}: the {entry.kind} {entry.id!r} takes no covariates, and the data has "
              f"{names}; choose another {entry.kind}, or leave them out"]
         )  # fmt: skip
-    return builder(config, **arguments, context_dim=schema.context_dim)
+    return build_entry(entry, registry.load(entry), config, **arguments, context_dim=schema.context_dim)
 
 
 def build_joint_encoder(config: c.PartsConfig, schema: Schema, hidden: Sequence[int]) -> JointEncoder:
@@ -103,12 +111,16 @@ def build_parts(
     parts: dict[str, dict[str, Any]] = {"inputs": {}, "encoders": {}, "decoders": {}, "weights": {}}
     for m in schema:
         own, latent = config.modalities[m.name], (latent_dims or {}).get(m.name, config.latent_dim)
-        sizes = {"modality": m, "latent_dim": latent, "private_dim": (private_dims or {}).get(m.name, 0)}
+        private = (private_dims or {}).get(m.name, 0)
+        sizes: dict[str, Any] = {"modality": m, "latent_dim": latent, "private_dim": private}
         likelihood = build_component(own.likelihood, registry, modality=m)
         network = build_network(own.decoder, schema, registry, **sizes, n_outputs=likelihood.n_outputs)
         target = None if own.target == "none" else Affine(m.shape, own.target)
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
-        parts["encoders"][m.name] = build_network(own.encoder, schema, registry, **sizes)
+        parts["encoders"][m.name] = encoder = build_network(own.encoder, schema, registry, **sizes)
+        told, decoder = schema.context_dim, f"The decoder network of {m.name!r}"
+        try_encoder(f"The encoder of {m.name!r}", encoder, m, latent, private, told)
+        try_decoder(decoder, network, m, latent + private, likelihood.n_outputs, told)
         parts["decoders"][m.name] = lik.LikelihoodDecoder(network, likelihood, target)
         largest = max(other.size for other in schema)
         parts["weights"][m.name] = largest / m.size if own.weight == "dimension" else own.weight

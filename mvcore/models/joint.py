@@ -16,6 +16,7 @@ from mvcore.distributions.diagonal import DiagonalNormal
 from mvcore.distributions.likelihoods import LikelihoodDecoder
 from mvcore.errors import DataError
 from mvcore.models.base import Model
+from mvcore.models.views import widened
 from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.spec import ModelConfig
 
@@ -82,6 +83,11 @@ class JointModel(Model, ABC):
                 f"{lacking} of {len(observed)} rows lack a modality, and this {type(self).__name__} was built with "
                 f"partial='refuse'. Leave these rows out, or build it with partial={self.rule!r}."
             )
+
+    @final
+    def widened(self, batch: Batch) -> Batch:
+        """A batch, or a view that lacks a modality, as rows of all modalities; what lacks one is not complete."""
+        return widened(batch, self.schema, next(self.parameters()))
 
     @final
     def encode_jointly(self, batch: Batch) -> DiagonalNormal:

@@ -24,9 +24,9 @@ from mvcore.losses.base import LossOutput
 from mvcore.losses.elbo import ELBO
 from mvcore.models.base import Model
 from mvcore.models.encodings import Encodings
-from mvcore.models.isolation import isolated
 from mvcore.models.passes import Pass
 from mvcore.models.priors import Prior, StandardPrior
+from mvcore.models.trial import check_loss, refuse_batch_norm, try_decoder, try_encoder
 from mvcore.plugins.spec import ModelConfig
 from mvcore.posteriors.base import JointPosterior
 from mvcore.posteriors.product import ProductOfExperts
@@ -161,8 +161,7 @@ class MultimodalVAE(Model):
         given = None
         if self.training and self.modality_dropout:
             given = batch.keep(kept_at_random(batch.observed, self.modality_dropout))
-        output: LossOutput = self.loss(Pass(self, batch, epoch, given=given))
-        return output
+        return check_loss(self.loss, self.loss(Pass(self, batch, epoch, given=given)))
 
     def encode_modalities(self, batch: Batch) -> Encodings:
         """Encodes each modality once."""
@@ -199,19 +198,15 @@ class MultimodalVAE(Model):
 
     def _try_networks(self) -> None:
         """Calls every network with 0 rows, as a partial batch may, and compares shapes with the schema."""
-        with isolated(self, None):
-            for m in self.schema:
-                d, D_m = self.latent_dim, self.private_dims.get(m.name, 0)
-                like = next(self.parameters(), torch.zeros(()))
-                told = [like.new_zeros(0, self.schema.context_dim)] if self.schema.context else []
-                encoded = self.encoders[m.name](like.new_zeros(0, *m.input_shape), *([None, *told] if told else []))
-                _expect(f"The encoder of {m.name!r}", "loc", encoded.loc, (0, d))
-                if D_m:
-                    _expect(f"The encoder of {m.name!r}", "private_loc", encoded.private_loc, (0, D_m))
-                decoder = self.decoders[m.name]
-                outputs = decoder.network(like.new_zeros(0, d + D_m), *told)  # type: ignore[operator]
-                expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
-                _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
+        told = self.schema.context_dim
+        for m in self.schema:
+            D_m, decoder = self.private_dims.get(m.name, 0), self.decoders[m.name]
+            assert isinstance(decoder, LikelihoodDecoder)
+            try_encoder(f"The encoder of {m.name!r}", self.encoders[m.name], m, self.latent_dim, D_m, told)
+            who, width = f"The decoder network of {m.name!r}", self.latent_dim + D_m
+            try_decoder(who, decoder.network, m, width, decoder.likelihood.n_outputs, told)
+        for who, part in {"posterior": self.joint, "prior": self.latent_prior, "loss": self.loss}.items():
+            refuse_batch_norm(f"The {who}", part)
 
 
 def _check_names(what: str, given: Mapping[str, object] | None, schema: Schema, *, complete: bool) -> None:
@@ -220,9 +215,3 @@ def _check_names(what: str, given: Mapping[str, object] | None, schema: Schema, 
     if unknown or lacking:
         fault = f"has {unknown[0]!r}, which is no modality" if unknown else f"lacks the modality {lacking[0]!r}"
         raise DataError(f"{what} {fault}; the schema has {', '.join(schema.names)}.")
-
-
-def _expect(who: str, what: str, value: Tensor | None, shape: tuple[object, ...]) -> None:
-    got = None if value is None else tuple(value.shape)
-    if got != shape:
-        raise DataError(f"{who} must give {what} of shape {('n', *shape[1:])}; called with n = 0 rows it gave {got}.")

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from mvcore.data.batch import Batch
 from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal, full
 from mvcore.distributions.mixture import Mixture, share_equally
+from mvcore.errors import ConfigError
 
 Family = Literal["normal", "laplace"]
 Subsets = Literal["observed", "each", "all"]
 PriorExpert = Literal["none", "every", "full"]
 ScaleMap = Literal["exp", "softmax"]
 
+#: Most components of a posterior, the subsets of 14 modalities. Of 128 rows and 20 dimensions each takes 20 kB.
+COMPONENTS = 2**14 - 1
 FAMILIES: Mapping[str, type[Diagonal]] = {"normal": DiagonalNormal, "laplace": DiagonalLaplace}
 
 
@@ -54,6 +57,9 @@ class JointPosterior(nn.Module, ABC):
         family: The family of the experts.
         scale: The map from an encoder's ``log_scale`` to a scale: ``exp``, or ``softmax``: D · softmax, the scales
             of Shi et al. (2019), whose mean over the dimensions is 1.
+
+    Raises:
+        ConfigError: If ``all`` subsets are more than ``COMPONENTS``.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class JointPosterior(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.modalities = tuple(modalities)
+        _check_components(len(self.modalities), subsets)
         self.subsets, self.prior_expert, self.family, self.scale = subsets, prior_expert, FAMILIES[family], scale
 
     @abstractmethod
@@ -150,6 +157,20 @@ class JointPosterior(nn.Module, ABC):
         if not each:
             return self.family(torch.empty(0, len(batch), 1), torch.empty(0, len(batch), 1))
         return self.family(batch.dense([e.loc for e in each], 0.0), batch.dense([e.log_scale for e in each], absent))
+
+
+def _check_components(modalities: int, subsets: Subsets) -> None:
+    components = 2**modalities - 1 if subsets == "all" else 1
+    if components > COMPONENTS:
+        size = 128 * 2 * 20 * 4 * components
+        raise ConfigError(
+            [
+                f"subsets='all' of {modalities} modalities are {components:,} components, at most {COMPONENTS:,} are "
+                f"allowed: their scales and locations alone, for a batch of 128 rows and 20 dimensions, take {size:,} "
+                "bytes. Take subsets='each' or 'observed', or join modalities"
+            ],
+            "posterior",
+        )
 
 
 @lru_cache(maxsize=64)

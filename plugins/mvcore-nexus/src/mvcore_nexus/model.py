@@ -21,6 +21,7 @@ from mvcore.losses.base import LossOutput, warmed
 from mvcore.models.base import Model
 from mvcore.models.encodings import Encodings
 from mvcore.models.estimators import BLOCK
+from mvcore.models.views import widened
 from mvcore.nn.mlp import MLPEncoder, layers
 from mvcore.posteriors.base import Encoded
 from mvcore_nexus import NexusConfig
@@ -124,6 +125,7 @@ class Nexus(Model):
 
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
         """The loss of a batch; its terms, in nats, sum to it."""
+        batch = widened(batch, self.schema, next(self.parameters()))
         grown = warmed(1.0, self.warmup, epoch)
         bottom = self.encode_modalities(batch).experts
         z = {m: q.rsample(self.samples) for m, q in bottom.items()}
