@@ -15,6 +15,7 @@ from mvcore.data.transforms import Affine, InputTransform
 from mvcore.errors import ConfigError, DataError
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.nn.joint import JointEncoder
+from mvcore.nn.trial import try_decoder, try_encoder
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import LikelihoodConfig, ModelConfig
 
@@ -116,13 +117,17 @@ def build_parts(
     parts: dict[str, dict[str, Any]] = {"inputs": {}, "encoders": {}, "decoders": {}, "modality_weights": {}}
     for m in schema:
         own, latent = config.modalities[m.name], (latent_dims or {}).get(m.name, config.latent_dim)
-        sizes = {"modality": m, "latent_dim": latent, "private_dim": (private_dims or {}).get(m.name, 0),
-                 "context_dim": schema.context_dim}  # fmt: skip
+        private = (private_dims or {}).get(m.name, 0)
+        sizes: dict[str, Any] = {"modality": m, "latent_dim": latent, "private_dim": private}
+        sizes["context_dim"] = schema.context_dim
         likelihood = registry.build(own.likelihood, modality=m)
         network = registry.build(own.decoder, **sizes, n_outputs=likelihood.n_outputs)
         target = None if own.scale == "none" else Affine(m.shape, own.scale)
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
-        parts["encoders"][m.name] = registry.build(own.encoder, **sizes)
+        parts["encoders"][m.name] = encoder = registry.build(own.encoder, **sizes)
+        told, decoder = schema.context_dim, f"The decoder network of {m.name!r}"
+        try_encoder(f"The encoder of {m.name!r}", encoder, m, latent, private, told)
+        try_decoder(decoder, network, m, latent + private, likelihood.n_outputs, told)
         parts["decoders"][m.name] = LikelihoodDecoder(network, likelihood, target)
         largest = max(other.size for other in schema)
         parts["modality_weights"][m.name] = largest / m.size if own.weight == "dimension" else own.weight

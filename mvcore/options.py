@@ -6,6 +6,7 @@ from typing import Literal, final, get_args
 
 from attrs import field, frozen, validators
 
+from mvcore.checked import Typed
 from mvcore.validators import not_negative, positive
 
 __all__ = [
@@ -22,7 +23,7 @@ Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 @final
 @frozen(kw_only=True)
-class TrainingConfig:
+class TrainingConfig(Typed):
     """The options of a training."""
 
     epochs: int = field(default=100, validator=positive)

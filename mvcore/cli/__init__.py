@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pkgutil
 from collections.abc import Sequence
 from importlib import import_module
@@ -9,7 +10,8 @@ from typing import Any
 
 import click
 
-from mvcore.errors import MvcoreError
+from mvcore.cli._failures import drop_output, sentence
+from mvcore.text import clean
 
 __all__ = ["main", "table"]
 
@@ -33,10 +35,14 @@ class _OneFileEach(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except MvcoreError as error:
-            if ctx.params["traceback"]:
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.params["traceback"] or getattr(error, "errno", None) == errno.EPIPE:  # click ends quietly by EPIPE
                 raise
-            raise click.ClickException(str(error)) from error
+            if isinstance(error, OSError):
+                drop_output()
+            raise click.ClickException(sentence(error)) from error
 
 
 @click.group(cls=_OneFileEach, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +53,8 @@ def main(traceback: bool) -> None:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text in aligned columns; the first row is the heading."""
+    """Rows of text in aligned columns, without control characters; the first row is the heading."""
+    rows = [[clean(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in padded)

@@ -9,6 +9,7 @@ import click
 from mvcore.cli.describe import _called
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import KINDS
+from mvcore.text import clean
 
 
 @click.command("check")
@@ -26,7 +27,7 @@ def command(name: str, kind: str | None, as_json: bool) -> None:
             failed += fault is not None
             rows.append({"kind": entry.kind, "component": entry.id, "check": check, "fault": fault})
             if not as_json:
-                line = "ok" if fault is None else f"failed: {' '.join(fault.split())}"
+                line = "ok" if fault is None else f"failed: {clean(' '.join(fault.split()))}"
                 click.echo(f"{entry.kind} {entry.id} {check}: {line}")
     if as_json:
         click.echo(json.dumps({"checks": rows}, indent=2))

@@ -29,7 +29,10 @@ def command(run: Path, metrics: tuple[str, ...], data: Path | None, out: Path | 
     import mvcore
     from mvcore import runs
     from mvcore.errors import DataError
+    from mvcore.storage.writing import refuse_full
 
+    if out is not None:
+        refuse_full(out)
     rows = runs.data_of(run, data)
     if rows.test is None:
         raise DataError("The run was trained on all rows (data.train = 1); none are left to evaluate it on.")

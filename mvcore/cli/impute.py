@@ -25,8 +25,9 @@ def command(model: Path, data: Path, out: Path, interval: float | None, draws: i
     """
     import mvcore
     from mvcore import runs
-    from mvcore.storage.writing import whole_folder
+    from mvcore.storage.writing import refuse_full, whole_folder
 
+    refuse_full(out)
     loaded = mvcore.load(runs.model_folder(model))
     rows = mvcore.from_frames(runs.read_tables(data, partial(click.echo, err=True)), schema=loaded.schema)
     filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)

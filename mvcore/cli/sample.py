@@ -26,8 +26,10 @@ def command(model: Path, n: int, out: Path, seed: int) -> None:
     import mvcore
     from mvcore import runs
     from mvcore.data.frames import to_frame
-    from mvcore.storage.writing import whole_folder
+    from mvcore.storage.writing import refuse_full, whole_folder
+    from mvcore.text import clean
 
+    refuse_full(out)
     loaded = mvcore.load(runs.model_folder(model))
     drawn = loaded.generate(n, generator=torch.Generator().manual_seed(seed))
     with whole_folder(out) as folder:
@@ -37,4 +39,4 @@ def command(model: Path, n: int, out: Path, seed: int) -> None:
                 to_frame(values, spec, None).to_csv(folder / f"{spec.name}.csv")
             else:
                 np.save(folder / f"{spec.name}.npy", values.numpy(force=True), allow_pickle=False)
-    click.echo(f"Generated {n} observations of {', '.join(drawn)}; they are in {out}/.")
+    click.echo(f"Generated {n} observations of {clean(', '.join(drawn))}; they are in {out}/.")

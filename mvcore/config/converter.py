@@ -19,7 +19,7 @@ import attrs
 import cattrs
 from cattrs.errors import AttributeValidationNote, ClassValidationError
 
-from mvcore.errors import MvcoreError, nearest
+from mvcore.errors import ConfigError, MvcoreError, nearest
 from mvcore.plugins.registry import RESERVED, Registry
 from mvcore.plugins.spec import KINDS, ComponentConfig, ComponentSpec
 
@@ -46,7 +46,9 @@ def make_converter(registry: Registry) -> cattrs.Converter:
 
 def problems(fault: BaseException, path: str = "") -> Iterator[str]:
     """Each fault in what the converter raised, as ``"dotted.path: what is wrong"``."""
-    if isinstance(fault, ClassValidationError):
+    if isinstance(fault, ConfigError):
+        yield from (f"{path}: {problem}" if path else problem for problem in fault.problems)
+    elif isinstance(fault, ClassValidationError):
         for part in fault.exceptions:
             yield from problems(part, ".".join(filter(None, (path, _part_name(part)))))
     else:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         from_torch_dataset as from_torch_dataset,
     )
     from mvcore.data.transforms import Affine as Affine, InputTransform as InputTransform
+    from mvcore.data.views import widened as widened
 else:
     __all__, __getattr__, __dir__ = face(
         __name__,
@@ -28,6 +29,7 @@ else:
             "rows": ("Rows", "Streamable", "batches", "dense"),
             "schema": ("CovariateSpec", "ModalitySpec", "Schema"),
             "sources": ("from_anndata", "from_mudata", "from_torch_dataset"),
+            "views": ("widened",),
             "transforms": ("Affine", "InputTransform"),
         },
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 
 from attrs import field, frozen
 
+from mvcore.checked import Typed
 from mvcore.errors import DataError
 
 
@@ -26,7 +27,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 @final
 @frozen(kw_only=True)
-class ModalitySpec:
+class ModalitySpec(Typed):
     """One modality, without its data."""
 
     name: str
@@ -64,7 +65,7 @@ def _row_shape(value: Any) -> tuple[int, ...]:
 
 @final
 @frozen(kw_only=True)
-class CovariateSpec:
+class CovariateSpec(Typed):
     """A covariate: what every row has, and networks are told beside latents and observations."""
 
     name: str
@@ -100,7 +101,7 @@ def _named(value: Any) -> tuple[ModalitySpec, ...]:
 
 @final
 @frozen
-class Schema:
+class Schema(Typed):
     """The modalities of a data set and its covariates, in their order."""
 
     modalities: tuple[ModalitySpec, ...] = field(converter=_named)

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from mvcore.data.checks import LARGEST
 from mvcore.data.schema import ModalitySpec
-from mvcore.errors import MissingExtraError
+from mvcore.extras import require
 
 Array = np.ndarray[Any, Any]
 
@@ -21,11 +21,7 @@ _OBJECTS = {"boolean": "bool", "integer": "int", "floating": "float", "mixed-int
 
 def pandas() -> Any:
     """The module, or an error that names the extra it comes with."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise MissingExtraError("pandas", "frames") from error
-    return pandas
+    return require("pandas", "frames", "Data in tables")
 
 
 @final

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mvcore.distributions.diagonal import Diagonal
 from mvcore.distributions.latents import How, Latents
+from mvcore.errors import NotApplicableError
 
 #: Values that one block of a mixture's density may hold: 2**22 floats are 16 MiB, about a last-level cache.
 BLOCK = 2**22
@@ -60,7 +61,9 @@ class Mixture:
         It is exact if C = 1.
         """
         if prior.shape[0] > 1:
-            raise ValueError("A mixture prior has no closed divergence; estimate it from draws: log q(z) − log p(z).")
+            raise NotApplicableError(
+                "A mixture prior has no closed divergence; estimate it from draws: log q(z) − log p(z)."
+            )
         if bool(self.exists.all()):
             return (self.weights * self.components.kl(prior.components)).sum(0)
         pairs = self._pairs().to(self.weights.device, non_blocking=True)  # of many subsets few exist in a partial row

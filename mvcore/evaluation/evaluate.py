@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mvcore
 from mvcore.config.plain import structure
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import DataError, NotApplicableError
+from mvcore.errors import DataError, MissingExtraError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.evaluation.report import Report
 from mvcore.models.base import Model
@@ -47,6 +47,7 @@ def evaluate(
     Raises:
         ConfigError: If a metric is not installed, or its config does not fit.
         NotApplicableError: If a metric that was asked for can't be computed.
+        MissingExtraError: If it needs a package that is not installed.
         DataError: If the data does not fit the model, or two metrics give one name.
 
     Example:
@@ -68,6 +69,11 @@ def evaluate(
         metric: Metric = registry.load(entry).builder()(config)
         try:
             found = metric(e)
+        except MissingExtraError as error:
+            if metrics is not None:
+                raise
+            e.skipped[entry.name] = str(error)
+            continue
         except NotApplicableError as error:
             if metrics is not None:
                 raise NotApplicableError(f"The metric {entry.name!r} can't be computed. {error}") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvcore.errors import MissingExtraError
+from mvcore.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,10 +112,9 @@ def axes_of(rows: int, columns: int, *, size: tuple[float, float], **options: An
     Raises:
         MissingExtraError: Without matplotlib.
     """
+    canvas = require("matplotlib.backends.backend_agg", "eval", "A figure")
     figure = figure_class()(figsize=size, dpi=110, layout="constrained")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)  # no pyplot: a library must not open windows or keep figures alive
+    canvas.FigureCanvasAgg(figure)  # no pyplot: a library must not open windows or keep figures alive
     return figure, figure.subplots(rows, columns, **options)
 
 
@@ -125,8 +124,5 @@ def figure_class() -> type[Figure]:
     Raises:
         MissingExtraError: Without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "eval") from error
-    return Figure
+    found: type[Figure] = require("matplotlib.figure", "eval", "A figure").Figure
+    return found

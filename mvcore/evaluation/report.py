@@ -6,19 +6,21 @@ import json
 import logging
 import math
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mvcore.errors import MissingExtraError
 from mvcore.evaluation.figures import figure_class
 from mvcore.plugins.registry import Entry, Registry
 from mvcore.plugins.spec import ComponentSpec
 from mvcore.storage.writing import whole_folder, write_whole
+from mvcore.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +51,7 @@ class Report:
 
     def markdown(self) -> str:
         """A table of the values, one of what was left out, and what was measured."""
-        about = ", ".join(f"{key} {value}" for key, value in self.about.items() if value is not None)
+        about = ", ".join(f"{key} {clean(value)}" for key, value in self.about.items() if value is not None)
         parts = [f"# Evaluation\n\n{about}", markdown(("value", ""), self.values.items())]
         if self.skipped:
             parts.append(markdown(("left out", "why"), self.skipped.items()))
@@ -90,14 +92,26 @@ class Report:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes ``report.json``, ``report.md`` and the figures into a folder, whole or not at all.
 
+        Without matplotlib the figures are left out, with a warning, and the report says so.
+
         Raises:
             DataError: If the folder holds something; a report replaces nothing.
+            FileAccessError: If the system does not let it be written.
         """
         with whole_folder(folder) as staging:
-            self.to_json(staging / "report.json")
-            write_whole(staging / "report.md", self.markdown().encode())
-            self.figures(staging)
+            report = self._drawn(staging)
+            report.to_json(staging / "report.json")
+            write_whole(staging / "report.md", report.markdown().encode())
         return Path(folder)
+
+    def _drawn(self, folder: Path) -> Report:
+        """This report, its figures in a folder, or a report that says why there are none."""
+        try:
+            self.figures(folder)
+        except MissingExtraError as error:
+            warnings.warn(f"The report has no figures. {error}", stacklevel=3)
+            return evolve(self, skipped={**self.skipped, "figures": str(error)})
+        return self
 
     def json(self) -> str:
         """The report as JSON text; a value that is not finite is null."""
@@ -128,7 +142,7 @@ def _by_name(found: Mapping[Entry, Figure]) -> dict[str, Figure]:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else clean(value).replace("|", "\\|")
 
 
 def _png(figure: Any) -> bytes:

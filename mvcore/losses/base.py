@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, final
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from mvcore.errors import DataError
 
 if TYPE_CHECKING:
     from mvcore.losses.passes import Pass
@@ -40,3 +42,15 @@ class Loss(Protocol):
 def warmed(beta: float, epochs: float, epoch: float) -> float:
     """β grown linearly from 0 over the first epochs; ``epoch`` counts those trained so far, with a fraction."""
     return beta if epoch >= epochs else beta * epoch / epochs
+
+
+def check_loss(loss: nn.Module, output: object) -> LossOutput:
+    """What a loss returned, if it is a ``LossOutput`` of one number; a DataError that names the loss, if it is not."""
+    who = f"The loss {type(loss).__name__}"
+    if not isinstance(output, LossOutput):
+        raise DataError(f"{who} must return a mvcore.losses.LossOutput; it returned {type(output).__name__}.")
+    value: object = output.loss
+    if not (isinstance(value, Tensor) and value.ndim == 0):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise DataError(f"{who} must give a loss of shape (); it gave {got}.")
+    return output

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mvcore.data.dataset import MultimodalDataset
+from mvcore.extras import require
 
 Array = np.ndarray[Any, Any]
 
@@ -59,15 +60,13 @@ def design(train: MultimodalDataset, test: MultimodalDataset, names: Iterable[st
 
 def ridge(x: Array, y: Array, x_test: Array) -> Array:
     """Predictions of ridge regression, its penalty chosen by leaving one row out."""
-    from sklearn.linear_model import RidgeCV
-
-    predicted: Array = RidgeCV(alphas=np.logspace(0, 4, 9)).fit(x, y).predict(x_test)
+    linear = require("sklearn.linear_model", "eval", "The comparison with ridge regression")
+    predicted: Array = linear.RidgeCV(alphas=np.logspace(0, 4, 9)).fit(x, y).predict(x_test)
     return predicted.reshape(len(x_test), -1)
 
 
 def neighbours(x: Array, y: Array, x_test: Array) -> Array:
     """Means of the 10 nearest training rows."""
-    from sklearn.neighbors import KNeighborsRegressor
-
-    predicted: Array = KNeighborsRegressor(min(10, len(x))).fit(x, y).predict(x_test)
+    near = require("sklearn.neighbors", "eval", "The comparison with nearest neighbours")
+    predicted: Array = near.KNeighborsRegressor(min(10, len(x))).fit(x, y).predict(x_test)
     return predicted.reshape(len(x_test), -1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mvcore.evaluation.evaluation import Evaluation
+from mvcore.extras import require
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import ClusteringConfig, Clusters
 
@@ -27,21 +28,18 @@ class Clustering:
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Scores over all rows; needs labels."""
-        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-
         labels = e.labels()
+        scores = require("sklearn.metrics", "eval", "The metric 'clustering'")
         found = self._k_means(e, labels) if self.clusters == "k_means" else self._given(e)
         return {
             "clustering/accuracy": matched_accuracy(labels, found),
-            "clustering/nmi": float(normalized_mutual_info_score(labels, found)),
-            "clustering/ari": float(adjusted_rand_score(labels, found)),
+            "clustering/nmi": float(scores.normalized_mutual_info_score(labels, found)),
+            "clustering/ari": float(scores.adjusted_rand_score(labels, found)),
         }
 
     def _k_means(self, e: Evaluation, labels: Array) -> Array:
-        from sklearn.cluster import KMeans
-
-        k = len(np.unique(labels))
-        found: Array = KMeans(k, n_init=10, random_state=e.seed).fit_predict(e.embed().astype(np.float64))
+        cluster, k = require("sklearn.cluster", "eval", "The metric 'clustering'"), len(np.unique(labels))
+        found: Array = cluster.KMeans(k, n_init=10, random_state=e.seed).fit_predict(e.embed().astype(np.float64))
         return found
 
     def _given(self, e: Evaluation) -> Array:
@@ -52,13 +50,12 @@ class Clustering:
 
 def matched_accuracy(labels: Array, clusters: Array) -> float:
     """Share of rows ``(n,)`` whose cluster stands for their label, under the best one-to-one match of the two."""
-    from scipy.optimize import linear_sum_assignment
-
+    optimize = require("scipy.optimize", "eval", "The match of clusters and labels")
     _, rows = np.unique(labels, return_inverse=True)
     _, columns = np.unique(clusters, return_inverse=True)
     table = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(table, (rows, columns), 1)
-    return float(table[linear_sum_assignment(-table)].sum() / len(rows))
+    return float(table[optimize.linear_sum_assignment(-table)].sum() / len(rows))
 
 
 def build(config: ClusteringConfig) -> Clustering:

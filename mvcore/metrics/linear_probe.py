@@ -8,6 +8,7 @@ import numpy as np
 
 from mvcore.evaluation.evaluation import Evaluation, sizes
 from mvcore.evaluation.figures import bars_by_inputs
+from mvcore.extras import require
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import LinearProbeConfig
 
@@ -51,11 +52,11 @@ class LinearProbe:
 
 
 def _fitted(x: Array, labels: Array) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(x, labels)
+    linear, pipeline, preprocessing = (
+        require(f"sklearn.{part}", "eval", "The linear probe") for part in ("linear_model", "pipeline", "preprocessing")
+    )
+    steps = preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=2000)
+    return pipeline.make_pipeline(*steps).fit(x, labels)
 
 
 def build(config: LinearProbeConfig) -> LinearProbe:

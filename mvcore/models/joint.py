@@ -12,6 +12,7 @@ from torch import Tensor
 from mvcore.build import Parts
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
+from mvcore.data.views import widened
 from mvcore.distributions.diagonal import DiagonalNormal
 from mvcore.distributions.joint import JointDistribution
 from mvcore.errors import DataError
@@ -93,6 +94,11 @@ class JointModel(Model, ABC):
                 f"{lacking} of {len(observed)} rows lack a modality, and this {type(self).__name__} was built with "
                 f"partial='refuse'. Leave these rows out, or build it with partial={self.rule!r}."
             )
+
+    @final
+    def widened(self, batch: Batch) -> Batch:
+        """A batch, or a view that lacks a modality, as rows of all modalities; what lacks one is not complete."""
+        return widened(batch, self.schema, next(self.parameters()))
 
     @final
     def encode_jointly(self, batch: Batch) -> DiagonalNormal:

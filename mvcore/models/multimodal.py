@@ -18,14 +18,14 @@ from mvcore.distributions.diagonal import Diagonal
 from mvcore.distributions.joint import JointDistribution
 from mvcore.errors import DataError
 from mvcore.inference.encodings import Encodings
-from mvcore.inference.isolation import isolated
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.observations import Observation
-from mvcore.losses.base import LossOutput
+from mvcore.losses.base import LossOutput, check_loss
 from mvcore.losses.elbo import ELBO
 from mvcore.losses.passes import Pass
 from mvcore.models.base import Model
 from mvcore.models.specs import ComposedConfig
+from mvcore.nn.trial import refuse_batch_norm, try_decoder, try_encoder
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ModelConfig
 from mvcore.posteriors.base import JointPosterior
@@ -100,8 +100,7 @@ class MultimodalVAE(Model):
         given = None
         if self.training and self.modality_dropout:
             given = batch.keep(kept_at_random(batch.observed, self.modality_dropout))
-        output: LossOutput = self.loss(Pass(self, batch, epoch, given=given))
-        return output
+        return check_loss(self.loss, self.loss(Pass(self, batch, epoch, given=given)))
 
     def encode_modalities(self, batch: Batch) -> Encodings:
         """Encodes each modality once."""
@@ -138,19 +137,15 @@ class MultimodalVAE(Model):
 
     def _try_networks(self) -> None:
         """Calls every network with 0 rows, as a partial batch may, and compares shapes with the schema."""
-        with isolated(self, None):
-            for m in self.schema:
-                d, D_m = self.latent_dim, self.private_dims.get(m.name, 0)
-                like = next(self.parameters(), torch.zeros(()))
-                context = like.new_zeros(0, self.schema.context_dim) if self.schema.context else None
-                encoded = self.encoders[m.name](like.new_zeros(0, *m.input_shape), None, context)
-                _expect(f"The encoder of {m.name!r}", "loc", encoded.loc, (0, d))
-                if D_m:
-                    _expect(f"The encoder of {m.name!r}", "private_loc", encoded.private_loc, (0, D_m))
-                decoder = self.decoders[m.name]
-                outputs = decoder.network(like.new_zeros(0, d + D_m), context)  # type: ignore[operator]
-                expected = (0, decoder.likelihood.n_outputs, *m.shape)  # type: ignore[union-attr]
-                _expect(f"The decoder network of {m.name!r}", "its output", outputs, expected)
+        told, like = self.schema.context_dim, next(self.parameters(), torch.zeros(()))
+        for m in self.schema:
+            D_m, decoder = self.private_dims.get(m.name, 0), self.decoders[m.name]
+            assert isinstance(decoder, LikelihoodDecoder)
+            try_encoder(f"The encoder of {m.name!r}", self.encoders[m.name], m, self.latent_dim, D_m, told, like)
+            who, width = f"The decoder network of {m.name!r}", self.latent_dim + D_m
+            try_decoder(who, decoder.network, m, width, decoder.likelihood.n_outputs, told, like)
+        for who, part in {"posterior": self.joint_posterior, "prior": self.latent_prior, "loss": self.loss}.items():
+            refuse_batch_norm(f"The {who}", part)
 
 
 def _check_names(what: str, given: Mapping[str, object] | None, schema: Schema, *, complete: bool) -> None:
@@ -159,12 +154,6 @@ def _check_names(what: str, given: Mapping[str, object] | None, schema: Schema, 
     if unknown or lacking:
         fault = f"has {unknown[0]!r}, which is no modality" if unknown else f"lacks the modality {lacking[0]!r}"
         raise DataError(f"{what} {fault}; the schema has {', '.join(schema.names)}.")
-
-
-def _expect(who: str, what: str, value: Tensor | None, shape: tuple[object, ...]) -> None:
-    got = None if value is None else tuple(value.shape)
-    if got != shape:
-        raise DataError(f"{who} must give {what} of shape {('n', *shape[1:])}; called with n = 0 rows it gave {got}.")
 
 
 def build_multimodal(config: ComposedConfig, schema: Schema) -> MultimodalVAE:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from attrs import Attribute, evolve, field, frozen
 
+from mvcore.checked import Checked
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import ConfigError
 from mvcore.losses.specs import ELBOConfig
@@ -29,7 +30,7 @@ from mvcore.validators import not_negative, positive, share
 
 
 @frozen(kw_only=True)
-class ModalityConfig:
+class ModalityConfig(Checked):
     """The parts of a model that belong to one modality."""
 
     encoder: EncoderConfig

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mvcore.plugins.spec import (
         API as API,
         KINDS as KINDS,
+        Checked as Checked,
         ComponentConfig as ComponentConfig,
         ComponentSpec as ComponentSpec,
         DatasetConfig as DatasetConfig,
@@ -33,6 +34,7 @@ else:
             "requires": ("check", "components", "requirements"),
             "spec": (
                 "API",
+                "Checked",
                 "ComponentConfig",
                 "ComponentSpec",
                 "DatasetConfig",

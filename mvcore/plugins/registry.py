@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import metadata
-from inspect import signature
 from typing import Any, final, get_type_hints
 
 import attrs
@@ -156,15 +155,10 @@ class Registry:
             BrokenPluginError: If the builder takes other arguments.
             ConfigError: If the component refuses its config or its sizes.
         """
+        from mvcore.plugins.construction import build_entry  # which needs Entry
+
         entry = self.entry_of(type(config))
-        spec = self.load(entry)
-        builder = spec.builder()
-        try:
-            signature(builder).bind(config, *arguments, **sizes)
-        except TypeError as fault:
-            told = ", ".join(["config", *["schema"] * len(arguments), *sizes])
-            raise _broken(entry, f"its builder {spec.build!r} can't be called with ({told}): {fault}") from fault
-        return builder(config, *arguments, **sizes)
+        return build_entry(entry, self.load(entry), config, *arguments, **sizes)
 
     def broken(self) -> list[BrokenPluginError]:
         """The faults of the installed components; imports every spec and, after all specs, builders and figures.

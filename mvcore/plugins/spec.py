@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from attrs import Attribute, field, frozen, validators
 
+from mvcore.checked import Checked as Checked
 from mvcore.options import TrainingConfig
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ Support = Literal["real", "unit", "counts", "categories"]
 API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
 
 
-class ComponentConfig:
-    """Marker base of every config class; has no fields of its own."""
+class ComponentConfig(Checked):
+    """Marker base of every config class; has no fields of its own. What does not fit is a ConfigError."""
 
     __slots__ = ()
 
@@ -148,7 +149,7 @@ _FUNCTION = validators.and_(validators.instance_of(str), _names_a_function)
 
 
 @frozen(kw_only=True)
-class ModelFacts:
+class ModelFacts(Checked):
     """What a model can do, in a few words each, for the table of ``mvcore plugins --matrix``."""
 
     kind: str

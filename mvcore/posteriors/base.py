@@ -16,8 +16,12 @@ from mvcore.distributions.diagonal import FAMILIES, Diagonal, full
 from mvcore.distributions.encoded import Encoded
 from mvcore.distributions.mixture import Mixture, share_equally
 from mvcore.distributions.names import Family, ScaleMap
+from mvcore.errors import ConfigError
 from mvcore.posteriors.specs import PriorExpert, Subsets
 from mvcore.validators import check_choice
+
+#: Most components of a posterior, the subsets of 14 modalities. Of 128 rows and 20 dimensions each takes 20 kB.
+COMPONENTS = 2**14 - 1
 
 
 class JointPosterior(nn.Module, ABC):
@@ -35,6 +39,9 @@ class JointPosterior(nn.Module, ABC):
         family: The family of the experts.
         scale: The map from an encoder's ``log_scale`` to a scale: ``exp``, or ``softmax``: D · softmax, the scales
             of Shi et al. (2019), whose mean over the dimensions is 1.
+
+    Raises:
+        ConfigError: If ``all`` subsets are more than ``COMPONENTS``.
     """
 
     def __init__(
@@ -51,6 +58,7 @@ class JointPosterior(nn.Module, ABC):
                                      ("family", family, Family), ("scale", scale, ScaleMap)):  # fmt: skip
             check_choice(name, value, choices)
         self.modalities = tuple(modalities)
+        _check_components(len(self.modalities), subsets)
         self.subsets, self.prior_expert, self.family, self.scale = subsets, prior_expert, FAMILIES[family], scale
 
     @abstractmethod
@@ -134,6 +142,20 @@ class JointPosterior(nn.Module, ABC):
         if not each:
             return self.family(torch.empty(0, len(batch), 1), torch.empty(0, len(batch), 1))
         return self.family(batch.dense([e.loc for e in each], 0.0), batch.dense([e.log_scale for e in each], absent))
+
+
+def _check_components(modalities: int, subsets: Subsets) -> None:
+    components = 2**modalities - 1 if subsets == "all" else 1
+    if components > COMPONENTS:
+        size = 128 * 2 * 20 * 4 * components
+        raise ConfigError(
+            [
+                f"subsets='all' of {modalities} modalities are {components:,} components, at most {COMPONENTS:,} are "
+                f"allowed: their scales and locations alone, for a batch of 128 rows and 20 dimensions, take {size:,} "
+                "bytes. Take subsets='each' or 'observed', or join modalities"
+            ],
+            "posterior",
+        )
 
 
 @lru_cache(maxsize=64)

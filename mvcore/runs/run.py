@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import Attribute, field, frozen
 
 from mvcore import config as configs
+from mvcore.checked import Typed
 from mvcore.config.converter import unknown_key
 from mvcore.errors import ConfigError, ModelFileError
 from mvcore.options import TrainingConfig
@@ -38,7 +39,7 @@ def _share_of_rows(instance: Any, attribute: Attribute[Any], value: Any) -> None
 
 @final
 @frozen(kw_only=True)
-class DataTable:
+class DataTable(Typed):
     """The table ``[data]``: a registered data set, or a folder with a table for each modality."""
 
     use: DatasetConfig | None = None

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mvcore.data.rows import batches
 from mvcore.distributions.latents import Latents
-from mvcore.errors import DataError, MissingExtraError, NotFittedError
+from mvcore.errors import DataError, NotFittedError
+from mvcore.extras import require
 from mvcore.samplers.base import Sampler
 from mvcore.samplers.specs import GaussianMixtureConfig
 
@@ -69,16 +70,13 @@ class GaussianMixtureSampler(Sampler):
             DataError: If there are fewer rows than components.
             MissingExtraError: Without scikit-learn.
         """
-        try:
-            from sklearn.mixture import GaussianMixture
-        except ImportError:
-            raise MissingExtraError("scikit-learn", "eval") from None
+        mixture = require("sklearn.mixture", "eval", "The sampler 'gaussian_mixture'")
         if len(data) < self.components:
             raise DataError(f"A mixture of {self.components} normals needs as many rows; got {len(data)}.")
         with torch.no_grad():
             z = torch.cat([self._flat(model, batch) for batch in batches(data, _BATCH)]).double().cpu().numpy()
         seed = int(torch.randint(2**31, ()))
-        found = GaussianMixture(self.components, random_state=seed, reg_covar=1e-6).fit(z)
+        found = mixture.GaussianMixture(self.components, random_state=seed, reg_covar=1e-6).fit(z)
         self.weights.copy_(torch.from_numpy(found.weights_))
         self.means.copy_(torch.from_numpy(found.means_))
         self.factors.copy_(torch.linalg.cholesky(torch.from_numpy(found.covariances_)))

@@ -8,12 +8,10 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mvcore.config.reading import opened
@@ -23,6 +21,7 @@ from mvcore.storage.exchange import exchange
 from mvcore.storage.folder import FILES, card, read_config
 from mvcore.storage.saved import builder_of, content_of, some
 from mvcore.storage.weights import Header, digest_of, not_finite, read_header, read_tensors
+from mvcore.storage.writing import told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +54,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
             path=folder,
         )
     content = content_of(model)
-    with _told(folder):
+    with told(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=_hidden(folder, "new"), dir=folder.parent))
         try:
@@ -133,18 +132,6 @@ def _write(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> 
     (folder / "README.md").write_text(card(config), encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         _flush(path)
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Tells in one sentence why the system did not let a model be written."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise FileAccessError(
-            f"{str(folder)!r} could not be written: {why}. Nothing was changed.", folder, getattr(error, "errno", None)
-        ) from error
 
 
 def _folder(path: str | os.PathLike[str]) -> Path:

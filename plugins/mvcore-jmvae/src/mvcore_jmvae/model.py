@@ -58,6 +58,7 @@ class JMVAE(JointModel):
         Raises:
             DataError: If a row lacks a modality and ``partial`` is ``refuse``.
         """
+        batch = self.widened(batch)
         self.check_rows(batch.observed)
         encodings, grown = self.encode_modalities(batch), warmed(1.0, self.config.warmup, epoch)
         q = self._infer(encodings)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from attrs import Attribute, field, frozen, validators
 
 from mvcore.models import PartsConfig
-from mvcore.plugins import ComponentSpec, ModelFacts
+from mvcore.plugins import Checked, ComponentSpec, ModelFacts
 
 
 def _widths(instance: Any, attribute: Attribute[Any], value: Any) -> None:
@@ -16,7 +16,7 @@ def _widths(instance: Any, attribute: Attribute[Any], value: Any) -> None:
 
 
 @frozen(kw_only=True)
-class FlowConfig:
+class FlowConfig(Checked):
     """The flow of each modality, between its encoder's normal and q(z | x_m)."""
 
     kind: Literal["autoregressive", "coupling"] = "autoregressive"
@@ -29,7 +29,7 @@ class FlowConfig:
 
 
 @frozen(kw_only=True)
-class HMCConfig:
+class HMCConfig(Checked):
     """Hamiltonian Monte Carlo, for rows with two or more modalities but not all."""
 
     steps: int = field(default=100, validator=validators.ge(1))

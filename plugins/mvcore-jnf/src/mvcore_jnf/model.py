@@ -87,6 +87,7 @@ class JNF(JointModel):
         """
         if stage not in (None, "joint", "flows"):
             raise DataError(f"JNF has the stages 'joint' and 'flows', not {stage!r}.")
+        batch = self.widened(batch)
         self.check_rows(batch.observed)
         if stage == "flows":
             with without_gradient(self.joint_encoder, self.decoders):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.build import build_parts
-from mvcore.data import Batch, InputTransform, Schema
+from mvcore.data import Batch, InputTransform, Schema, widened
 from mvcore.distributions import DiagonalNormal, Encoded, Latents, full
 from mvcore.inference import BLOCK, Encodings
 from mvcore.likelihoods import LikelihoodDecoder, Observation
@@ -120,6 +120,7 @@ class Nexus(Model):
 
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
         """The loss of a batch; its terms, in nats, sum to it."""
+        batch = widened(batch, self.schema, next(self.parameters()))
         grown = warmed(1.0, self.warmup, epoch)
         bottom = self.encode_modalities(batch).experts
         z = {m: q.rsample(self.samples) for m, q in bottom.items()}
