@@ -198,13 +198,13 @@ class MultimodalVAE(Model):
 
     def _try_networks(self) -> None:
         """Calls every network with 0 rows, as a partial batch may, and compares shapes with the schema."""
-        told = self.schema.context_dim
+        told, like = self.schema.context_dim, next(self.parameters(), torch.zeros(()))
         for m in self.schema:
             D_m, decoder = self.private_dims.get(m.name, 0), self.decoders[m.name]
             assert isinstance(decoder, LikelihoodDecoder)
-            try_encoder(f"The encoder of {m.name!r}", self.encoders[m.name], m, self.latent_dim, D_m, told)
+            try_encoder(f"The encoder of {m.name!r}", self.encoders[m.name], m, self.latent_dim, D_m, told, like)
             who, width = f"The decoder network of {m.name!r}", self.latent_dim + D_m
-            try_decoder(who, decoder.network, m, width, decoder.likelihood.n_outputs, told)
+            try_decoder(who, decoder.network, m, width, decoder.likelihood.n_outputs, told, like)
         for who, part in {"posterior": self.joint, "prior": self.latent_prior, "loss": self.loss}.items():
             refuse_batch_norm(f"The {who}", part)
 

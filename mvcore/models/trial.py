@@ -28,7 +28,13 @@ def refuse_batch_norm(who: str, module: nn.Module) -> None:
 
 
 def try_encoder(
-    name: str, encoder: nn.Module, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int = 0
+    name: str,
+    encoder: nn.Module,
+    modality: ModalitySpec,
+    latent_dim: int,
+    private_dim: int,
+    context_dim: int = 0,
+    like: Tensor | None = None,
 ) -> None:
     """Raises a DataError if an encoder does not give ``Encoded`` of the right shapes for 0 rows.
 
@@ -39,9 +45,12 @@ def try_encoder(
         latent_dim: Dimensions D of ``loc``.
         private_dim: Dimensions D_m of ``private_loc``; 0: none.
         context_dim: Number C of covariates; 0: the encoder is told none.
+        like: A tensor of the model's precision; by default one of the encoder's.
     """
     refuse_batch_norm(name, encoder)
-    like = _like(encoder)
+    like = _like(encoder) if like is None else like
+    if like.is_meta:  # without memory there is nothing to call
+        return
     told = [None, like.new_zeros(0, context_dim)] if context_dim else []
     encoded = _called(name, encoder, lambda: encoder(like.new_zeros(0, *modality.input_shape), *told))
     if not isinstance(encoded, Encoded):
@@ -57,7 +66,13 @@ def try_encoder(
 
 
 def try_decoder(
-    name: str, network: nn.Module, modality: ModalitySpec, width: int, n_outputs: int, context_dim: int = 0
+    name: str,
+    network: nn.Module,
+    modality: ModalitySpec,
+    width: int,
+    n_outputs: int,
+    context_dim: int = 0,
+    like: Tensor | None = None,
 ) -> None:
     """Raises a DataError if a decoder's network does not give outputs of the right shape for 0 rows.
 
@@ -68,9 +83,12 @@ def try_decoder(
         width: Dimensions D + D_m of its latents.
         n_outputs: Outputs P of each value, as its likelihood asks for.
         context_dim: Number C of covariates; 0: the network is told none.
+        like: A tensor of the model's precision; by default one of the network's.
     """
     refuse_batch_norm(name, network)
-    like = _like(network)
+    like = _like(network) if like is None else like
+    if like.is_meta:
+        return
     told = [like.new_zeros(0, context_dim)] if context_dim else []
     outputs = _called(name, network, lambda: network(like.new_zeros(0, width), *told))
     _expect(name, "its output", outputs, (0, n_outputs, *modality.shape))

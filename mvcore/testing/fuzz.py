@@ -35,13 +35,17 @@ def done_or_refused(act: Callable[[], Any]) -> bool:
     try:
         act()
     except MvcoreError as error:
-        lines = str(error).split("\n")
-        assert len(lines) <= LINES, f"{len(lines)} lines: {error}"
-        assert sum(map(len, lines)) <= CHARACTERS, f"{sum(map(len, lines))} characters"
-        assert all(line.isprintable() for line in lines), f"control characters: {lines!r}"
-        assert lines[0].strip(), "an error without a text"
+        _check_text(str(error))
         return False
     return True
+
+
+def _check_text(text: str) -> None:
+    lines = text.split("\n")
+    assert len(lines) <= LINES, f"{len(lines)} lines: {text}"
+    assert len(text) <= CHARACTERS, f"{len(text)} characters"
+    assert all(line.isprintable() for line in lines), f"control characters: {lines!r}"
+    assert lines[0].strip(), "an error without a text"
 
 
 #: Texts that break terminals, tables, paths and parsers more often than others.
@@ -49,7 +53,8 @@ nasty_texts = st.one_of(
     st.text(max_size=20),
     st.sampled_from(
         ["", " ", ".", "..", "/", "../x", "/etc/passwd", "a\0b", "\x1b[31m", "\u202e", "\ufeff", "a\nb", "a|b",
-         "x" * 5_000, "training", "use", "revision", "__class__", "é", "\U0001f600", "nan", "1e999", "-0", "None", "C:\\x", "con"]
+         "x" * 5_000, "training", "use", "revision", "__class__", "é", "\U0001f600", "nan",
+         "1e999", "-0", "None", "C:\\x", "con"]
     ),
 )  # fmt: skip
 
