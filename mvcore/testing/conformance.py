@@ -24,7 +24,7 @@ from mvcore.errors import MvcoreError
 from mvcore.models.base import Model
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig
-from mvcore.testing import checks, parts
+from mvcore.testing import checks, components
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.ranks import ranks
 from mvcore.testing.small_models import small_fields
@@ -295,13 +295,13 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
         "likelihood": (*_ALL, moments, normalised),
         "posterior": (
             *_ALL,
-            parts.posterior_submodels, parts.posterior_neighbours, parts.posterior_subsets, parts.posterior_order,
+            components.posterior_submodels, components.posterior_neighbours, components.posterior_subsets, components.posterior_order,
         ),
-        "prior": (*_ALL, parts.prior_density),
-        "loss": (*_ALL, parts.loss_rows, parts.loss_order),
-        "sampler": (*_ALL, parts.sampler_draws, parts.sampler_is_saved),
-        "dataset": (*_ALL, parts.dataset_rows),
-        "metric": (*_ALL, parts.metric_values, parts.metric_figure),
+        "prior": (*_ALL, components.prior_density),
+        "loss": (*_ALL, components.loss_rows, components.loss_order),
+        "sampler": (*_ALL, components.sampler_draws, components.sampler_is_saved),
+        "dataset": (*_ALL, components.dataset_rows),
+        "metric": (*_ALL, components.metric_values, components.metric_figure),
     }
 )  # fmt: skip
 
