@@ -15,6 +15,7 @@ from mvcore.data.batch import Batch
 from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_all, sizes
 from mvcore.models.encodings import Encodings
+from mvcore.models.estimators import of_own_categories
 from mvcore.models.isolation import isolated
 
 Array = np.ndarray[Any, Any]
@@ -145,9 +146,9 @@ class _Judge:
     ) -> dict[str, Array]:
         found = {}
         for t in targets:
-            means = [observation.mean.flatten(0, 1) for observation in e.decode(latents, t, batch, rows)]
-            x = torch.cat(means)
-            found[t] = self.classify(t, x.argmax(1) if e.model.schema[t].categories is not None else x)
+            spec, drawn = e.model.schema[t], e.decode(latents, t, batch, rows)
+            x = torch.cat([of_own_categories(observation.mean, spec).flatten(0, 1) for observation in drawn])
+            found[t] = self.classify(t, x.argmax(1) if spec.categories is not None else x)
         return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mvcore.data.align import aligned, aligned_batch, as_data, check_kind
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.data.schema import Schema
+from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.latents import Latents
 from mvcore.distributions.likelihoods import LikelihoodDecoder
@@ -225,11 +225,14 @@ class Model(nn.Module, ABC):
         with isolated(self, generator):
             if given is not None:
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
-                return {m: self.observe(latents.values, m, given).mean for m in self.schema.names}
+                return {m.name: self._mean(latents.values, m, given) for m in self.schema}
             latents = self.prior().draw(n) if sampler is None else sampler.draw(n)
             rows = context_rows(context, n, self.device)
             drawn = {name: v.transpose(0, 1) for name, v in latents.values.items()}  # each draw is a row
-            return {m: self.observe(drawn, m, rows).mean.flatten(0, 1) for m in self.schema.names}
+            return {m.name: self._mean(drawn, m, rows).flatten(0, 1) for m in self.schema}
+
+    def _mean(self, latents: Mapping[str, Tensor], spec: ModalitySpec, batch: Batch | None) -> Tensor:
+        return estimators.of_own_categories(self.observe(latents, spec.name, batch).mean, spec)
 
     @final
     def impute(self, batch: Batch, *, K: int = 64, generator: torch.Generator | None = None) -> dict[str, Tensor]:
