@@ -13,7 +13,7 @@ from mvcore.data.align import aligned
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.frames import to_frame
 from mvcore.data.schema import ModalitySpec
-from mvcore.data.tables import pandas
+from mvcore.data.tables import index_of, pandas
 from mvcore.errors import DataError
 from mvcore.models.base import Model
 from mvcore.models.finite import check_answers
@@ -105,7 +105,7 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
     if data.ids is None:
         return values
     columns = [f"z{d}" for d in range(values.shape[1])]
-    return pandas().DataFrame(values.numpy(), index=pandas().Index(data.ids), columns=columns)
+    return pandas().DataFrame(values.numpy(), index=index_of(data.ids), columns=columns)
 
 
 def predictions(
@@ -172,4 +172,4 @@ def _table_of_probabilities(probabilities: Tensor, spec: ModalitySpec, ids: Any)
     pairs = [(column, i, code) for i, column in enumerate(spec.columns or ()) for code in range(len(names[i]))]
     values = torch.stack([probabilities[:, code, i] for _, i, code in pairs], dim=1).numpy()
     columns = pd.MultiIndex.from_tuples([(column, names[i][code]) for column, i, code in pairs])
-    return pd.DataFrame(values, index=None if ids is None else pd.Index(ids), columns=columns)
+    return pd.DataFrame(values, index=None if ids is None else index_of(ids), columns=columns)

@@ -58,7 +58,7 @@ class MultimodalDataset:
         likelihoods: Mapping[str, str] | None = None,
         cells: Mapping[str, Any] | None = None,
         labels: Any = None,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[Any] | None = None,
         columns: Mapping[str, Sequence[str]] | None = None,
         context: Mapping[str, Any] | None = None,
         size_factors: Mapping[str, Any] | None = None,
@@ -91,7 +91,7 @@ class MultimodalDataset:
         cells = {n: c[batch.column(n)] for n, c in known.items()}
         self._batch = Batch(batch.x, batch.observed, cells, context=batch.context, size_factors=batch.size_factors)
         self.labels = _row_values("labels", labels, len(batch))
-        self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
+        self.ids = _row_values("ids", None if ids is None else _as_they_are(ids), len(batch))
 
     @classmethod
     def from_batch(cls, schema: Schema, batch: Batch, *, labels: Any = None, ids: Any = None) -> MultimodalDataset:
@@ -242,6 +242,18 @@ def _spec(name: str, x: Tensor, likelihood: str, columns: Sequence[str] | None) 
         raise DataError(f"Modality {name!r} has {x.shape[1]} features, but {len(columns)} names of columns.")
     names = None if columns is None else tuple(columns)
     return ModalitySpec(name=name, shape=x.shape[1:], likelihood=likelihood, categories=categories, columns=names)
+
+
+def _as_they_are(ids: Any) -> np.ndarray[Any, Any]:
+    """Ids as an array that makes no text of numbers beside text, and no rows of tuples."""
+    if isinstance(ids, np.ndarray):
+        return ids
+    each = list(ids)
+    if all(type(i) is int for i in each):
+        return np.asarray(each)
+    array = np.empty(len(each), dtype=object)
+    array[:] = each
+    return array
 
 
 def _row_values(what: str, values: Any, size: int) -> np.ndarray[Any, Any] | None:

@@ -28,6 +28,11 @@ def pandas() -> Any:
     return pandas
 
 
+def index_of(ids: Any) -> Any:
+    """An index of ids as they are: tuples are ids, too, and no levels."""
+    return pandas().Index(ids, tupleize_cols=False)
+
+
 @final
 @frozen(kw_only=True)
 class Table:
