@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mvcore.evaluation.evaluation import Evaluation
+from mvcore.evaluation.labels import classes_of, codes
 
 Array = np.ndarray[Any, Any]
 
@@ -26,22 +27,23 @@ class Clustering:
         self.clusters = clusters
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
-        """Scores over all rows; needs labels."""
+        """Scores over all rows that have a label; needs labels."""
         from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-        labels = e.labels()
-        found = self._k_means(e, labels) if self.clusters == "k_means" else self._given(e)
+        have = e.labelled()
+        labels = codes(e.labels()[have], classes_of(e.labels()))
+        found = self._k_means(e, labels, have) if self.clusters == "k_means" else self._given(e)[have]
         return {
             "clustering/accuracy": matched_accuracy(labels, found),
             "clustering/nmi": float(normalized_mutual_info_score(labels, found)),
             "clustering/ari": float(adjusted_rand_score(labels, found)),
         }
 
-    def _k_means(self, e: Evaluation, labels: Array) -> Array:
+    def _k_means(self, e: Evaluation, labels: Array, have: Array) -> Array:
         from sklearn.cluster import KMeans
 
         k = len(np.unique(labels))
-        found: Array = KMeans(k, n_init=10, random_state=e.seed).fit_predict(e.embed().astype(np.float64))
+        found: Array = KMeans(k, n_init=10, random_state=e.seed).fit_predict(e.embed()[have].astype(np.float64))
         return found
 
     def _given(self, e: Evaluation) -> Array:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_all, sizes
+from mvcore.evaluation.labels import classes_of
 from mvcore.models.encodings import Encodings
 from mvcore.models.estimators import of_own_categories
 from mvcore.models.isolation import isolated
@@ -54,7 +55,7 @@ class Coherence:
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Shares; needs labels and the resource ``classifiers``."""
-        labels, judge = e.labels(), _Judge(e)
+        labels, have, judge = e.labels(), e.labelled(), _Judge(e)
         right: dict[str, list[Array]] = defaultdict(list)
         for size in sizes(self.sizes, len(e.names) - 1):
             for given in e.subsets(size):
@@ -63,9 +64,9 @@ class Coherence:
                     continue
                 found = judge.generated(e, given, targets)
                 for target in targets:
-                    hits = found[target] == labels[rows]
-                    right[f"coherence/{size}_inputs"].append(hits)
-                    right[f"coherence/to/{target}"].append(hits)
+                    hits = found[target][have[rows]] == labels[rows & have]
+                    for name in (f"{size}_inputs", f"to/{target}") if len(hits) else ():
+                        right[f"coherence/{name}"].append(hits)
                 if len(targets) > 1:
                     right[f"coherence/agreement/{size}_inputs"].append(_agree(found))
         values = {name: self._share(parts) for name, parts in sorted(right.items())}
@@ -105,7 +106,9 @@ class _Judge:
         if not self.targets:
             raise NotApplicableError("It needs a classifier of one modality at least; classifiers is empty.")
         known = [data.labels for data in (e.test, e.train) if data is not None and data.labels is not None]
-        self.classes = np.unique(np.concatenate(known))
+        classes = classes_of(*known)
+        self.classes = np.empty(len(classes), dtype=object)
+        self.classes[:] = classes
 
     def classify(self, name: str, x: Tensor) -> Array:
         """The label of each observation ``(n,)``."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import DataError
+from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, matched, sizes
+from mvcore.evaluation.labels import classes_of, codes, has_label
 from mvcore.models.base import Model
 
 
@@ -31,8 +32,8 @@ def linear_probe(
 
     Args:
         model: A trained model.
-        train: Labelled rows, as partial as they are.
-        test: Labelled rows; those with none of the given modalities are left out.
+        train: Labelled rows, as partial as they are; those without a label (None, NaN) are left out.
+        test: Labelled rows; those without a label, or with none of the given modalities, are left out.
         given: Modalities that the test rows are embedded from; all by default.
     """
     train, test = matched(model, train), matched(model, test)
@@ -40,8 +41,11 @@ def linear_probe(
         raise DataError("A linear probe needs labels; give labels=… to the data sets.")
     names = test.schema.names if given is None else tuple(given)
     have = test.batch().only(names).observed.any(1).numpy()
-    probe = _fitted(embed(model, train).cpu().numpy(), train.labels)
-    return float(probe.score(embed(model, test, names).cpu().numpy()[have], test.labels[have]))
+    learn, have = has_label(train.labels), have & has_label(test.labels)
+    classes = classes_of(train.labels[learn])
+    probe = _fitted(embed(model, train).cpu().numpy()[learn], codes(train.labels[learn], classes))
+    right = probe.predict(embed(model, test, names).cpu().numpy()[have]) == codes(test.labels[have], classes)
+    return float(right.mean())
 
 
 @final
@@ -61,14 +65,16 @@ class LinearProbe:
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Accuracies; needs labelled training and test rows."""
-        labels, learn = e.labels(), e.training_labels()
-        probe = _fitted(e.embed(part="train"), learn)
-        values = {"linear_probe/observed": float((probe.predict(e.embed()) == labels).mean())}
+        have, known = e.labelled(), e.labelled("train")
+        classes = classes_of(e.training_labels()[known])
+        labels = codes(e.labels(), classes)
+        probe = _fitted(e.embed(part="train")[known], codes(e.training_labels()[known], classes))
+        values = {"linear_probe/observed": float((probe.predict(e.embed()[have]) == labels[have]).mean())}
         for size in sizes(self.sizes, len(e.names)):
             right = {
                 given: (probe.predict(e.embed(given)[rows]) == labels[rows])
                 for given in e.subsets(size)
-                if (rows := e.rows(given).numpy()).any()
+                if (rows := e.rows(given).numpy() & have).any()
             }
             if right:
                 values[f"linear_probe/{size}_inputs"] = float(np.concatenate(list(right.values())).mean())
@@ -82,4 +88,6 @@ def _fitted(x: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if len(np.unique(labels)) < 2:
+        raise NotApplicableError("A linear probe needs training rows of two labels at least; all have the same.")
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(x, labels)
