@@ -25,6 +25,8 @@ def command(model: Path, data: Path, out: Path, interval: float | None, draws: i
     """
     import mvcore
     from mvcore import runs
+    from mvcore.data.names import file_name
+    from mvcore.errors import DataError
     from mvcore.writing import whole_folder
 
     loaded = mvcore.load(runs.model_folder(model))
@@ -34,6 +36,9 @@ def command(model: Path, data: Path, out: Path, interval: float | None, draws: i
         for name, part in filled.items():
             tables = {"": part.filled, "_low": part.low, "_high": part.high, "_probabilities": part.probabilities}
             for suffix, table in tables.items():
+                file = folder / f"{file_name(name)}{suffix}.csv"
+                if file.exists():
+                    raise DataError(f"Two tables would be called {file.name!r}; rename the modality {name!r}.")
                 if table is not None:
-                    table.to_csv(folder / f"{name}{suffix}.csv")
+                    table.to_csv(file)
     click.echo(f"Filled {len(rows)} rows of {len(filled)} modalities; the tables are in {out}/.")

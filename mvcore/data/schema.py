@@ -9,6 +9,7 @@ from typing import Any, Literal, final
 
 from attrs import field, frozen
 
+from mvcore.data.names import covariate_name, modality_name
 from mvcore.errors import DataError
 
 
@@ -29,8 +30,8 @@ def _shape(value: Any) -> tuple[int, ...]:
 class ModalitySpec:
     """One modality, without its data."""
 
-    name: str
-    """The modality's name, the key of its tensors everywhere."""
+    name: str = field(validator=modality_name)
+    """The modality's name, the key of its tensors everywhere, and the name of its files."""
     shape: tuple[int, ...] = field(converter=_shape)
     """Shape of one observation, without the rows: ``(76,)`` or ``(3, 28, 28)``."""
     likelihood: str = "normal"
@@ -67,7 +68,7 @@ def _row_shape(value: Any) -> tuple[int, ...]:
 class CovariateSpec:
     """A covariate: what every row has, and networks are told beside latents and observations."""
 
-    name: str
+    name: str = field(validator=covariate_name)
     """The covariate's name."""
     shape: tuple[int, ...] = field(default=(), converter=_row_shape)
     """Shape of one row's value; ``()`` for a number."""

@@ -72,7 +72,7 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.schema, self.config = schema, config
         for name in schema.names:
-            if not name or "." in name or hasattr(nn.ModuleDict, name) or name == "training":
+            if hasattr(nn.ModuleDict, name):  # a later torch may have more names than the schema knows
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
         self.inputs = nn.ModuleDict({m: inputs[m] for m in schema.names})
         self.encoders = nn.ModuleDict({m: encoders[m] for m in schema.names})
