@@ -9,6 +9,7 @@ import attrs
 
 from mvcore.config import edit
 from mvcore.data.schema import Schema
+from mvcore.errors import DataError
 from mvcore.plugins.registry import Registry
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
         8
     """
     registry = Registry.installed()
-    schema = data if isinstance(data, Schema) else data.schema
+    schema = data if isinstance(data, Schema) else getattr(data, "schema", None)
+    if not isinstance(schema, Schema):
+        raise DataError(f"Expected a data set or its schema, for which to build a model; got {type(data).__name__}.")
     spec = registry.spec("model", name)
     config = spec.config().complete(schema)  # type: ignore[attr-defined]
     model: Model = spec.builder()(edit(config, _flat(fields, config), registry), schema)

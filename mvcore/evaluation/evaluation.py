@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.align import aligned
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.distributions.observations import Observation
-from mvcore.errors import DataError, NotApplicableError
+from mvcore.errors import NotApplicableError
 from mvcore.evaluation.labels import has_label
 from mvcore.models.base import Model
 from mvcore.models.encodings import Encodings
@@ -59,9 +60,8 @@ class Evaluation:
         batch_size: int = 256,
         resources: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value in {"K": K, "batch_size": batch_size}.items():
-            if value < 1:
-                raise DataError(f"{name} must be 1 or greater, got {value!r}.")
+        K, batch_size = arguments.count("K", K), arguments.count("batch_size", batch_size)
+        seed = arguments.seed("seed", seed)
         test, train = aligned(test, model.schema), None if train is None else aligned(train, model.schema)
         for data in [test] if train is None else [test, train]:
             model.check(data)

@@ -11,6 +11,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from mvcore import arguments
 from mvcore.data.align import aligned, aligned_batch, as_data, check_kind
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
@@ -180,7 +181,7 @@ class Model(nn.Module, ABC):
     @final
     def encode(self, batch: Batch, K: int = 1, *, generator: torch.Generator | None = None) -> Latents:
         """K draws of the latents of each row, ``(K, B, *shape)`` each."""
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         with isolated(self, generator):
             return self.posterior(self.encode_modalities(batch)).draw(K)
 
@@ -221,7 +222,7 @@ class Model(nn.Module, ABC):
             raise DataError("A sampler draws without rows to condition on; give one of the two.")
         if given is not None and context is not None:
             raise DataError("The rows to condition on have their own context; give one of the two.")
-        given = None if given is None else self.fitting(given)
+        given, n = None if given is None else self.fitting(given), arguments.count("n", n)
         with isolated(self, generator):
             if given is not None:
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
@@ -241,7 +242,7 @@ class Model(nn.Module, ABC):
         The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
         most probable one. Counts are those of the row's size factor, of 1 where it has none.
         """
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)
             filled = {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
@@ -255,7 +256,7 @@ class Model(nn.Module, ABC):
         exp of it is unbiased; it is itself low on average by O(1/K). A mixture is sampled stratified, with at least
         one draw of each component and at least K in all, and scored under the whole mixture.
         """
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         with isolated(self, generator):
             values = estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
             check_answers(self, batch, "log-likelihood", [values.where(values.isnan(), 0)[:, None]])
@@ -284,7 +285,7 @@ class Model(nn.Module, ABC):
             K: Draws for each row.
             generator: Source of the draws.
         """
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         names = batch.only(target).names
         others = batch.without(names).names if given is None else batch.only(given).names
         if not names or set(names) & set(others):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.batch import Batch
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
@@ -67,6 +68,7 @@ def conditional_of_encodings(
     K: int,
 ) -> Tensor:
     """Log p(x_T | x_S) of each row ``(B,)`` from the encodings of T and S together; NaN without a target."""
+    arguments.choice("estimator", estimator, ("predictive", "ratio", "reweighted"))
     condition, targets = both.only(given), both.batch.only(target)
     if estimator == "ratio":
         value = log_likelihood(model, both.batch, both, K) - log_likelihood(model, condition.batch, condition, K)
