@@ -15,7 +15,7 @@ from mvcore.data.context import row_factors
 from mvcore.data.covariates import read_context
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import ModalitySpec, Schema
-from mvcore.data.tables import Table, index_of, listed, pandas
+from mvcore.data.tables import Table, index_of, listed, listed_problems, pandas
 from mvcore.errors import DataError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _matched(factors: Any, names: Any) -> dict[str, Any]:
 def _raise_all(problems: list[str]) -> None:
     if problems:
         plural = "" if len(problems) == 1 else "s"
-        raise DataError("\n  ".join([f"{len(problems)} problem{plural} in the tables", *problems]))
+        raise DataError("\n  ".join([f"{len(problems)} problem{plural} in the tables", *listed_problems(problems)]))
 
 
 def _check_settings(frames: Mapping[str, Any], likelihoods: Mapping[str, str] | None, schema: Schema | None) -> None:

@@ -45,6 +45,22 @@ class ModalitySpec:
     category_names: tuple[tuple[str | int | float | bool, ...], ...] | None = None
     """For each column of a table of categories their names, in the order of their codes."""
 
+    def __attrs_post_init__(self) -> None:
+        """Refuses columns that do not fit the shape, and categories that do not fit their names."""
+        if self.columns is None:
+            return
+        for what in ("columns", "dtypes", "category_names"):
+            each = getattr(self, what)
+            if each is not None and (len(self.shape) != 1 or len(each) != self.shape[0]):
+                raise DataError(
+                    f"Modality {self.name!r} has the shape {self.shape!r}, but {len(each)} {what.replace('_', ' ')}; "
+                    "only a table, of shape (features,), has them, one for each feature.",
+                    modality=self.name,
+                )
+        if len(set(self.columns)) < len(self.columns):
+            twice = next(c for c in self.columns if self.columns.count(c) > 1)
+            raise DataError(f"Modality {self.name!r} has more than one column called {twice!r}.", modality=self.name)
+
     @property
     def size(self) -> int:
         """Number of values of one observation."""

@@ -131,6 +131,12 @@ def fitted(table: Table, spec: ModalitySpec, problems: list[str]) -> Table | Non
     return ordered if spec.category_names is None else _recoded(ordered, spec.category_names)
 
 
+def listed_problems(problems: Sequence[str], most: int = 10) -> list[str]:
+    """The first problems of many, each shortened, and how many more there are."""
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    return [*(p if len(p) <= 500 else f"{p[:499]}…" for p in problems[:most]), *more]
+
+
 def listed(names: Iterable[Any], most: int = 5) -> str:
     """Some names for an error, the first few of many."""
     each = list(names)

@@ -222,3 +222,13 @@ def test_ids_come_back_as_they_were_so_that_filled_values_find_their_rows(ids: l
     again = MultimodalDataset({"a": np.zeros((3, 1))}, ids=ids).select([2, 0])
     assert again.ids is not None
     assert pd.Index(again.ids, tupleize_cols=False).tolist() == [index[2], index[0]]
+
+
+def test_many_problems_are_the_first_ten_and_how_many_more() -> None:
+    frame = pd.DataFrame({f"c{i}": ["text"] for i in range(20_000)}, index=["p"])
+    with pytest.raises(DataError) as caught:
+        mvcore.from_frames({"m": frame})
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "20000 problems in the tables"
+    assert len(lines) == 12
+    assert lines[-1].strip() == "and 19990 more"

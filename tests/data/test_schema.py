@@ -92,3 +92,18 @@ def test_a_file_name_has_nothing_of_a_path_and_is_one_to_one() -> None:
         "x%3Ay",
         "ä b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"columns": ("u",)}, r"the shape \(2,\), but 1 columns"),
+        ({"columns": ("u", "v"), "shape": (2, 1)}, r"the shape \(2, 1\), but 2 columns"),
+        ({"columns": ("u", "u")}, "more than one column called 'u'"),
+        ({"columns": ("u", "v"), "dtypes": ("int",)}, "but 1 dtypes"),
+        ({"columns": ("u", "v"), "category_names": (("x",),)}, "but 1 category names"),
+    ],
+)
+def test_columns_fit_the_shape(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ModalitySpec(**{"name": "a", "shape": (2,), **fields})
