@@ -25,12 +25,15 @@ def command(model: Path, data: Path, out: Path, interval: float | None, draws: i
     """
     import mvcore
     from mvcore import runs
+    from mvcore.data.folders import with_categories
     from mvcore.data.names import file_name
     from mvcore.errors import DataError
     from mvcore.writing import whole_folder
 
     loaded = mvcore.load(runs.model_folder(model))
-    rows = mvcore.from_frames(runs.read_tables(data, partial(click.echo, err=True)), schema=loaded.schema)
+    categorical = [spec.name for spec in loaded.schema if spec.category_names is not None]
+    tables = with_categories(runs.read_tables(data, partial(click.echo, err=True)), categorical)
+    rows = mvcore.from_frames(tables, schema=loaded.schema)
     filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():

@@ -101,10 +101,7 @@ def _described(value: Any) -> str:
 
 def _raise_all(problems: Sequence[str]) -> None:
     if problems:
-        raise DataError(
-            f"The data does not fit the model: {'; '.join(listed_problems(problems))}. Read tables with "
-            "from_frames(frames, schema=model.schema), which names what each lacks."
-        )
+        raise DataError(f"The data does not fit the model: {'; '.join(listed_problems(problems))}.")
 
 
 def _differences(theirs: Schema, mine: Schema) -> list[str]:
