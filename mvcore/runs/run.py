@@ -48,7 +48,7 @@ class DataTable(Typed):
     """A folder with one file a modality, ``labs.csv``, ``rna.parquet``, ``x.tsv``, ``y.csv.gz``, ``z.xlsx``; ids, which
     are text, in the first column."""
     likelihoods: Mapping[str, str] = field(factory=dict)
-    """The likelihood of each modality of a folder; normal for those that are not named."""
+    """The likelihood of each modality of a folder; normal for those that are not named. Text needs ``categorical``."""
     train: float = field(default=0.8, validator=_share_of_rows)
     """Share of the rows to train on; the others are for evaluation. 1: there are none."""
     validation: float = field(default=0.0, validator=share)
@@ -105,13 +105,16 @@ def run_data(table: Mapping[str, Any], say: Callable[[str], object] | None = Non
         DataError: If the data cannot be used.
     """
     import mvcore
+    from mvcore.data.folders import with_categories
     from mvcore.plugins.registry import Registry
 
     wanted = configs.structure_as(DataTable, table, path="data")
     if wanted.use is not None:
         data: MultimodalDataset = Registry.installed().build(wanted.use)
     else:
-        data = mvcore.from_frames(read_tables(str(wanted.folder), say), likelihoods=wanted.likelihoods)
+        categorical = [m for m, likelihood in wanted.likelihoods.items() if likelihood == "categorical"]
+        tables = with_categories(read_tables(str(wanted.folder), say), categorical)
+        data = mvcore.from_frames(tables, likelihoods=wanted.likelihoods)
     test = validation = None
     if wanted.train < 1:
         data, test = data.split(wanted.train, seed=wanted.seed)

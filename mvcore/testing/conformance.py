@@ -295,7 +295,10 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
         "likelihood": (*_ALL, moments, normalised),
         "posterior": (
             *_ALL,
-            components.posterior_submodels, components.posterior_neighbours, components.posterior_subsets, components.posterior_order,
+            components.posterior_submodels,
+            components.posterior_neighbours,
+            components.posterior_subsets,
+            components.posterior_order,
         ),
         "prior": (*_ALL, components.prior_density),
         "loss": (*_ALL, components.loss_rows, components.loss_order),
