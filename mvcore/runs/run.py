@@ -135,6 +135,8 @@ def train(
 ) -> Run:
     """Trains what a config file describes and leaves the run's folder; an interrupted one goes on where it stopped.
 
+    Under ``torchrun`` the first process alone writes the history and the model.
+
     Args:
         path: The config file.
         out: The run's folder.
@@ -147,6 +149,7 @@ def train(
         ModelFileError: If the folder holds something else, or a finished run.
     """
     import torch
+    from accelerate import PartialState
 
     import mvcore
     from mvcore.build import create_from
@@ -168,8 +171,9 @@ def train(
         model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True, progress=progress,
         **{name: getattr(options, name) for name in tables.get("training", {})},
     )  # fmt: skip
-    write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
-    mvcore.save(run.model, folder / "model")
+    if PartialState().is_main_process:  # under torchrun all have the same weights
+        write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
+        mvcore.save(run.model, folder / "model")
     return run
 
 
