@@ -138,7 +138,7 @@ def train(
 ) -> Run:
     """Trains what a config file describes and leaves the run's folder; an interrupted one goes on where it stopped.
 
-    A run that is finished is given back as it is.
+    A run that is finished is given back as it is. Under ``torchrun`` the first process alone writes the folder.
 
     Args:
         path: The config file.
@@ -183,15 +183,18 @@ def _trained(
     model = create_from(tables["model"].get("use", "multimodal"), rows.train, fields)
     if say is not None:
         say("\n".join([*told, summary(rows)]))
-    with locked(folder) if int(os.environ.get("RANK", 0)) == 0 else nullcontext():
+    main = int(os.environ.get("RANK", 0)) == 0  # as torchrun says; all processes end with the same weights
+    with locked(folder) if main else nullcontext():
         check_folder(folder, tables)  # which another process may have filled meanwhile
-        write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
+        if main:
+            write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
         run = mvcore.fit(
             model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True,
             progress=progress, **{name: getattr(options, name) for name in tables.get("training", {})},
         )  # fmt: skip
-        write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
-        mvcore.save(run.model, folder / "model")
+        if main:
+            write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
+            mvcore.save(run.model, folder / "model")
     return run
 
 

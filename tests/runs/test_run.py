@@ -175,7 +175,7 @@ def test_tables_that_do_not_fit_and_full_folders_are_refused(folder: Path) -> No
     (folder / "mine").mkdir()
     (folder / "mine/config.json").write_text('{"theme": "dark"}')
     (folder / "mine/notes.txt").write_text("mine")
-    with pytest.raises(ModelFileError, match="holds 'notes.txt', which no run leaves"):
+    with pytest.raises(ModelFileError, match=r"holds 'notes.txt', which no run leaves"):
         runs.train(folder / "config.toml", folder / "mine")
     (folder / "mine/notes.txt").unlink()
     with pytest.raises(ModelFileError, match="is not the folder of a run"):
