@@ -16,7 +16,7 @@ from mvcore.losses.passes import Pass
 from mvcore.metrics import linear_probe
 from mvcore.nn.mlp import MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
-from mvcore.testing import conformance, parts
+from mvcore.testing import conformance, networks, parts
 from mvcore.testing.conformance import Case
 from mvcore.testing.suites import ModelSuite, SuiteError
 
@@ -31,7 +31,7 @@ def test_a_model_whose_rows_depend_on_their_neighbours(monkeypatch: pytest.Monke
     with pytest.raises(AssertionError, match="mean of its rows"):
         conformance.neighbours(Case("model", "multimodal"))
     with pytest.raises(AssertionError, match="depends on its neighbours"):
-        conformance.network(Case("encoder", "mvcore:mlp", {"hidden": [8]}))
+        networks.network(Case("encoder", "mvcore:mlp", {"hidden": [8]}))
 
 
 def test_a_model_whose_rows_depend_on_their_neighbours_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,15 +51,15 @@ def test_a_likelihood_that_is_not_normalised(monkeypatch: pytest.MonkeyPatch) ->
     log_prob = NormalObservation.values_log_prob
     monkeypatch.setattr(NormalObservation, "values_log_prob", lambda self, x: log_prob(self, x) + 0.1)
     with pytest.raises(AssertionError):
-        conformance.normalised(Case("likelihood", "normal"))
-    conformance.moments(Case("likelihood", "normal"))
+        networks.normalised(Case("likelihood", "normal"))
+    networks.moments(Case("likelihood", "normal"))
 
 
 def test_draws_that_are_not_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = NormalObservation.sample
     monkeypatch.setattr(NormalObservation, "sample", lambda self, k=1: sample(self, k) + 0.1)
     with pytest.raises(AssertionError, match="mean of the draws"):
-        conformance.moments(Case("likelihood", "normal"))
+        networks.moments(Case("likelihood", "normal"))
 
 
 def test_a_parameter_that_no_loss_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
