@@ -63,6 +63,13 @@ def plugin(session: nox.Session, name: str) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz with twenty times the inputs of the tests."""
+    install_local(session, PLUGINS, EXTRAS)
+    session.run("pytest", "-o", "testpaths=tests/fuzz", *session.posargs, env={"HYPOTHESIS_PROFILE": "fuzz"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the demonstration; its figures go to demo-output/."""
     install_local(session, PLUGINS, ("eval",))

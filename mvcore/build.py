@@ -59,7 +59,7 @@ def create_from(name: str, data: MultimodalDataset | Schema, fields: Mapping[str
     registry = Registry.installed()
     schema = data if isinstance(data, Schema) else getattr(data, "schema", None)
     if not isinstance(schema, Schema):
-        raise DataError(f"A model is built for a data set or its schema; got {type(data).__name__}.")
+        raise DataError(f"Expected a data set or its schema, for which to build a model; got {type(data).__name__}.")
     spec = registry.spec("model", name)
     likelihoods = _likelihoods(schema, fields, registry)
     named = [attrs.evolve(m, likelihood=_name_of(likelihoods[m.name], m.likelihood, registry)) for m in schema]

@@ -121,7 +121,6 @@ def test_no_value_of_any_field_is_a_raw_error(config: Callable[..., Any], value:
         (lambda: MLPEncoderConfig(betta=1), "betta: unknown key"),
         (lambda: MultimodalVAEConfig(loss=5), "loss: expected LossConfig, got 5"),
         (lambda: MultimodalVAEConfig(private_dim="a"), "private_dim: expected int or a table of int"),
-        (lambda: ModalitySpec(name=5, shape=(2,)), "name: expected str, got 5"),
         (lambda: ModalitySpec(name="a", shape=(2,), categories="x"), "categories: expected int or None"),
         (lambda: ModalitySpec(name="a", shape=(2,), columns=("a", 1)), "columns: expected a tuple of str or None"),
         (lambda: ModalitySpec(name="a"), "missing 1 required keyword-only argument: 'shape'"),

@@ -25,16 +25,24 @@ def command(model: Path, data: Path, out: Path, interval: float | None, draws: i
     """
     import mvcore
     from mvcore import runs
+    from mvcore.data.folders import with_categories
+    from mvcore.data.names import file_name
+    from mvcore.errors import DataError
     from mvcore.storage.writing import refuse_full, whole_folder
 
     refuse_full(out)
     loaded = mvcore.load(runs.model_folder(model))
-    rows = mvcore.from_frames(runs.read_tables(data, partial(click.echo, err=True)), schema=loaded.schema)
+    categorical = [spec.name for spec in loaded.schema if spec.category_names is not None]
+    tables = with_categories(runs.read_tables(data, partial(click.echo, err=True)), categorical)
+    rows = mvcore.from_frames(tables, schema=loaded.schema)
     filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():
             tables = {"": part.filled, "_low": part.low, "_high": part.high, "_probabilities": part.probabilities}
             for suffix, table in tables.items():
+                file = folder / f"{file_name(name)}{suffix}.csv"
+                if file.exists():
+                    raise DataError(f"Two tables would be called {file.name!r}; rename the modality {name!r}.")
                 if table is not None:
-                    table.to_csv(folder / f"{name}{suffix}.csv")
+                    table.to_csv(file)
     click.echo(f"Filled {len(rows)} rows of {len(filled)} modalities; the tables are in {out}/.")

@@ -26,6 +26,7 @@ def command(model: Path, n: int, out: Path, seed: int) -> None:
     import mvcore
     from mvcore import runs
     from mvcore.data.frames import to_frame
+    from mvcore.data.names import file_name
     from mvcore.storage.writing import refuse_full, whole_folder
     from mvcore.text import clean
 
@@ -36,7 +37,7 @@ def command(model: Path, n: int, out: Path, seed: int) -> None:
         for spec in loaded.schema:
             values = drawn[spec.name]
             if spec.columns is not None and spec.categories is None:
-                to_frame(values, spec, None).to_csv(folder / f"{spec.name}.csv")
+                to_frame(values, spec, None).to_csv(folder / f"{file_name(spec.name)}.csv")
             else:
-                np.save(folder / f"{spec.name}.npy", values.numpy(force=True), allow_pickle=False)
+                np.save(folder / f"{file_name(spec.name)}.npy", values.numpy(force=True), allow_pickle=False)
     click.echo(f"Generated {n} observations of {clean(', '.join(drawn))}; they are in {out}/.")

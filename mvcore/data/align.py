@@ -12,7 +12,7 @@ from mvcore.data.batch import Batch
 from mvcore.data.checks import check_values
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
-from mvcore.data.tables import listed
+from mvcore.data.tables import listed, listed_problems
 from mvcore.errors import DataError
 
 
@@ -101,16 +101,7 @@ def _described(value: Any) -> str:
 
 def _raise_all(problems: Sequence[str]) -> None:
     if problems:
-        raise DataError(
-            f"The data does not fit the model: {listed_problems(problems)}. Read tables with "
-            "from_frames(frames, schema=model.schema), which names what each lacks."
-        )
-
-
-def listed_problems(problems: Sequence[str], most: int = 10) -> str:
-    """The first problems of many in one sentence."""
-    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
-    return "; ".join([*problems[:most], *more])
+        raise DataError(f"The data does not fit the model: {'; '.join(listed_problems(problems))}.")
 
 
 def _differences(theirs: Schema, mine: Schema) -> list[str]:

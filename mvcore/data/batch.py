@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from mvcore.arguments import shown
 from mvcore.data.checks import check_packed, check_values
 from mvcore.data.context import covariates, row_factors
 from mvcore.errors import DataError
@@ -206,8 +207,11 @@ class Batch:
         return Batch(pinned, self.observed, cells, context=context, size_factors=factors)
 
     def _known(self, names: Iterable[str]) -> set[str]:
-        chosen = {names} if isinstance(names, str) else set(names)
-        if unknown := sorted(chosen - set(self.names)):
+        try:
+            chosen = {names} if isinstance(names, str) else set(names)
+        except TypeError:
+            raise DataError(f"Expected names of modalities; got {shown(names)}.") from None
+        if unknown := sorted(chosen - set(self.names), key=str):
             raise DataError(f"Unknown modality {unknown[0]!r}; the batch has {', '.join(self.names)}.")
         return chosen
 

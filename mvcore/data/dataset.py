@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.batch import Batch, indices
 from mvcore.data.context import covariate_spec
 from mvcore.data.kinds import default_likelihood
@@ -58,11 +59,13 @@ class MultimodalDataset:
         likelihoods: Mapping[str, str] | None = None,
         cells: Mapping[str, Any] | None = None,
         labels: Any = None,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[Any] | None = None,
         columns: Mapping[str, Sequence[str]] | None = None,
         context: Mapping[str, Any] | None = None,
         size_factors: Mapping[str, Any] | None = None,
     ) -> None:
+        _check_mappings(arrays, masks=masks, likelihoods=likelihoods, cells=cells, columns=columns, context=context,
+                        size_factors=size_factors)  # fmt: skip
         if not arrays:
             raise DataError("A data set needs at least one modality; got none.")
         for what, given in {"masks": masks, "likelihoods": likelihoods, "cells": cells, "columns": columns}.items():
@@ -91,7 +94,7 @@ class MultimodalDataset:
         cells = {n: c[batch.column(n)] for n, c in known.items()}
         self._batch = Batch(batch.x, batch.observed, cells, context=batch.context, size_factors=batch.size_factors)
         self.labels = _row_values("labels", labels, len(batch))
-        self.ids = None if ids is None else _row_values("ids", list(ids), len(batch))
+        self.ids = _row_values("ids", None if ids is None else _as_they_are(ids), len(batch))
 
     @classmethod
     def from_batch(cls, schema: Schema, batch: Batch, *, labels: Any = None, ids: Any = None) -> MultimodalDataset:
@@ -147,6 +150,7 @@ class MultimodalDataset:
 
     def batches(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows in batches of at most ``size``: in order, or shuffled by a generator."""
+        size = arguments.count("size", size)
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
         for rows in order.split(size):
             yield self._batch.select(rows)
@@ -174,7 +178,8 @@ class MultimodalDataset:
 
     def split(self, share: float, *, seed: int = 0) -> tuple[MultimodalDataset, MultimodalDataset]:
         """Two random parts, the first with ``share`` of the rows."""
-        if not 0 < share < 1:
+        seed = arguments.seed("seed", seed)
+        if not 0 < arguments.real("share", share) < 1:
             raise DataError(f"share must lie between 0 and 1, got {share!r}.")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         first = round(share * len(self))
@@ -198,6 +203,14 @@ class MultimodalDataset:
         other.labels = None if self.labels is None else self.labels[rows.numpy()]
         other.ids = None if self.ids is None else self.ids[rows.numpy()]
         return other
+
+
+def _check_mappings(arrays: Any, **others: Any) -> None:
+    for what, given in {"arrays": arrays, **others}.items():
+        if not (given is None and what != "arrays") and not isinstance(given, Mapping):
+            raise DataError(f"{what} must be a dict with an entry for each modality; got {type(given).__name__}.")
+    for name in arrays:
+        ModalitySpec(name=name, shape=(1,))  # a name that none may have is refused before its array is read
 
 
 def _tensor(name: str, array: Any) -> Tensor:
@@ -242,6 +255,18 @@ def _spec(name: str, x: Tensor, likelihood: str, columns: Sequence[str] | None) 
         raise DataError(f"Modality {name!r} has {x.shape[1]} features, but {len(columns)} names of columns.")
     names = None if columns is None else tuple(columns)
     return ModalitySpec(name=name, shape=x.shape[1:], likelihood=likelihood, categories=categories, columns=names)
+
+
+def _as_they_are(ids: Any) -> np.ndarray[Any, Any]:
+    """Ids as an array that makes no text of numbers beside text, and no rows of tuples."""
+    if isinstance(ids, np.ndarray):
+        return ids
+    each = list(ids)
+    if all(type(i) is int for i in each):
+        return np.asarray(each)
+    array = np.empty(len(each), dtype=object)
+    array[:] = each
+    return array
 
 
 def _row_values(what: str, values: Any, size: int) -> np.ndarray[Any, Any] | None:

@@ -6,13 +6,13 @@ import json
 import logging
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from mvcore.data.tables import listed, pandas
+from mvcore.data.tables import listed, listed_problems, pandas
 from mvcore.errors import DataError
 
 _LOG = logging.getLogger(__name__)
@@ -128,3 +128,32 @@ def _ids(file: Path, index: Any) -> Any:
         )
     lacks = index.isna() | (index.astype(str) == "")
     return pd.Index([None if gap else str(i) for i, gap in zip(index, lacks, strict=True)], dtype=object)
+
+
+def with_categories(frames: dict[str, Any], categorical: Collection[str]) -> dict[str, Any]:
+    """The tables of a folder, those of some modalities with their columns of text as categories.
+
+    Args:
+        frames: What ``read_folder`` gives.
+        categorical: The modalities that hold categories.
+
+    Raises:
+        DataError: If another table has a column of text.
+    """
+    held = {m: [c for i, c in enumerate(f.columns) if _is_text(f.iloc[:, i])] for m, f in frames.items()}
+    problems = [
+        f"the table {m!r} has text in the columns {listed(columns)}; leave them out of the file, write numbers, or, if "
+        f"the table holds categories, say so in the config: [data] likelihoods = {{ {m} = 'categorical' }}"
+        for m, columns in held.items()
+        if columns and m not in categorical
+    ]
+    if problems:
+        raise DataError("\n  ".join(["The tables hold text that is no number:", *listed_problems(problems)]))
+    return {m: f.astype("category") if held[m] and m in categorical else f for m, f in frames.items()}
+
+
+def _is_text(column: Any) -> bool:
+    dtype = column.dtype
+    if isinstance(dtype, pandas().CategoricalDtype):
+        return False
+    return bool(pandas().api.types.infer_dtype(column, skipna=True) in ("string", "mixed", "mixed-integer"))

@@ -15,7 +15,7 @@ from mvcore.data.context import row_factors
 from mvcore.data.covariates import read_context
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import ModalitySpec, Schema
-from mvcore.data.tables import Table, listed, pandas
+from mvcore.data.tables import Table, index_of, listed, listed_problems, pandas
 from mvcore.errors import DataError
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ def from_frames(
     batch = _batch(known, read, names)
     has = {m: batch.column(m) for m in batch.names}
     batch = batch.with_context(values, row_factors(_matched(size_factors, names), has, len(names)))
-    return MultimodalDataset.from_batch(known, batch, labels=_labels(labels, names), ids=np.asarray(names.tolist()))
+    return MultimodalDataset.from_batch(known, batch, labels=_labels(labels, names), ids=names.to_numpy())
 
 
 def to_frame(values: Tensor, spec: ModalitySpec, ids: Any) -> pd.DataFrame:
     """Values ``(n, F)`` of a modality that has columns as a DataFrame; codes of categories become their names."""
     pd = pandas()
-    index = pd.RangeIndex(len(values)) if ids is None else pd.Index(ids)
+    index = pd.RangeIndex(len(values)) if ids is None else index_of(ids)
     array = values.numpy(force=True)
     if spec.category_names is None:
         return pd.DataFrame(array, index=index, columns=list(spec.columns or ()))
@@ -112,7 +112,7 @@ def _matched(factors: Any, names: Any) -> dict[str, Any]:
 def _raise_all(problems: list[str]) -> None:
     if problems:
         plural = "" if len(problems) == 1 else "s"
-        raise DataError("\n  ".join([f"{len(problems)} problem{plural} in the tables", *problems]))
+        raise DataError("\n  ".join([f"{len(problems)} problem{plural} in the tables", *listed_problems(problems)]))
 
 
 def _check_settings(frames: Mapping[str, Any], likelihoods: Mapping[str, str] | None, schema: Schema | None) -> None:
@@ -134,15 +134,14 @@ def _some(name: str, table: Table, problems: list[str]) -> bool:
 
 def _check_kinds_of_ids(read: Mapping[str, Table], problems: list[str]) -> None:
     kinds = {m: pandas().api.types.infer_dtype(table.ids, skipna=False) for m, table in read.items() if len(table.ids)}
-    if len(set(kinds.values())) > 1:
+    if len({kind for kind in kinds.values() if not kind.startswith("mixed")}) > 1:
         each = ", ".join(f"{m!r}: {kind}" for m, kind in kinds.items())
         problems.append(f"The ids are not of one type, so that they would not match ({each}); convert the indexes")
 
 
 def _union(read: Mapping[str, Table], problems: list[str]) -> Any:
     """All ids in the order in which they first appear."""
-    pd = pandas()
-    names = pd.Index(list(dict.fromkeys(i for table in read.values() for i in table.ids)))
+    names = index_of(list(dict.fromkeys(i for table in read.values() for i in table.ids)))
     has = np.zeros(len(names), dtype=bool)
     for table in read.values():
         has[names.get_indexer(table.ids)] |= table.known.any(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.errors import DataError
 
@@ -20,7 +21,8 @@ def mcar(data: MultimodalDataset, rate: float, *, seed: int) -> MultimodalDatase
         rate: Probability in [0, 1).
         seed: Seed of the mask, apart from any of the model's.
     """
-    if not 0 <= rate < 1:
+    seed = _checked(data, seed)
+    if not 0 <= arguments.real("rate", rate) < 1:
         raise DataError(f"rate must be in [0, 1), got {rate!r}.")
     kept = kept_at_random(data.observed, rate, torch.Generator().manual_seed(seed))
     return data.hide(data.observed & ~kept)
@@ -64,6 +66,7 @@ def mar(data: MultimodalDataset, rate: float, *, strength: float = 2.0, seed: in
     Raises:
         DataError: If the rate is out of its range.
     """
+    strength = arguments.real("strength", strength, finite=True)
     anchor, candidates, generator = _anchors(data, rate, seed)
     summary = _summaries(data).gather(1, anchor[:, None]).expand_as(candidates)
     return _hide(data, rate, strength * summary, anchor[:, None].expand_as(candidates), candidates, generator)
@@ -78,6 +81,7 @@ def mnar(data: MultimodalDataset, rate: float, *, strength: float = 2.0, seed: i
 
     Arguments and errors as for ``mar``.
     """
+    strength = arguments.real("strength", strength, finite=True)
     _, candidates, generator = _anchors(data, rate, seed)
     own = torch.arange(len(data.schema)).expand_as(candidates)
     return _hide(data, rate, strength * _summaries(data), own, candidates, generator)
@@ -85,7 +89,8 @@ def mnar(data: MultimodalDataset, rate: float, *, strength: float = 2.0, seed: i
 
 def _anchors(data: MultimodalDataset, rate: float, seed: int) -> tuple[Tensor, Tensor, torch.Generator]:
     """For each row the modality it keeps ``(n,)``, and the mask ``(n, M)`` of those that may be hidden."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(_checked(data, seed))
+    rate = arguments.real("rate", rate)
     anchor = torch.multinomial(data.observed.double(), 1, generator=generator).squeeze(1)
     candidates = data.observed.clone()
     candidates[torch.arange(len(data)), anchor] = False
@@ -95,6 +100,12 @@ def _anchors(data: MultimodalDataset, rate: float, seed: int) -> tuple[Tensor, T
             f"rate must be at least 0 and less than {most:.3g}, for every row keeps one modality; got {rate!r}."
         )
     return anchor, candidates, generator
+
+
+def _checked(data: MultimodalDataset, seed: int) -> int:
+    if not isinstance(data, MultimodalDataset):
+        raise DataError(f"Expected a data set, whose modalities are hidden; got {type(data).__name__}.")
+    return arguments.seed("seed", seed)
 
 
 def _hide(

@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 from attrs import field, frozen
 
 from mvcore.checked import Typed
+from mvcore.data.names import covariate_name, modality_name
 from mvcore.errors import DataError
 
 
@@ -30,8 +31,8 @@ def _shape(value: Any) -> tuple[int, ...]:
 class ModalitySpec(Typed):
     """One modality, without its data."""
 
-    name: str
-    """The modality's name, the key of its tensors everywhere."""
+    name: str = field(validator=modality_name)
+    """The modality's name, the key of its tensors everywhere, and the name of its files."""
     shape: tuple[int, ...] = field(converter=_shape)
     """Shape of one observation, without the rows: ``(76,)`` or ``(3, 28, 28)``."""
     likelihood: str = "normal"
@@ -44,6 +45,22 @@ class ModalitySpec(Typed):
     """What each column of a table holds."""
     category_names: tuple[tuple[str | int | float | bool, ...], ...] | None = None
     """For each column of a table of categories their names, in the order of their codes."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuses columns that do not fit the shape, and categories that do not fit their names."""
+        if self.columns is None:
+            return
+        for what in ("columns", "dtypes", "category_names"):
+            each = getattr(self, what)
+            if each is not None and (len(self.shape) != 1 or len(each) != self.shape[0]):
+                raise DataError(
+                    f"Modality {self.name!r} has the shape {self.shape!r}, but {len(each)} {what.replace('_', ' ')}; "
+                    "only a table, of shape (features,), has them, one for each feature.",
+                    modality=self.name,
+                )
+        if len(set(self.columns)) < len(self.columns):
+            twice = next(c for c in self.columns if self.columns.count(c) > 1)
+            raise DataError(f"Modality {self.name!r} has more than one column called {twice!r}.", modality=self.name)
 
     @property
     def size(self) -> int:
@@ -68,7 +85,7 @@ def _row_shape(value: Any) -> tuple[int, ...]:
 class CovariateSpec(Typed):
     """A covariate: what every row has, and networks are told beside latents and observations."""
 
-    name: str
+    name: str = field(validator=covariate_name)
     """The covariate's name."""
     shape: tuple[int, ...] = field(default=(), converter=_row_shape)
     """Shape of one row's value; ``()`` for a number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,7 +117,12 @@ def _frame(name: str, adata: AnnData, layer: str | None) -> Any:
     values = adata.X if layer is None else adata.layers[layer]
     if values is None:
         raise DataError(f"{name!r} has no X; name a layer of it.", modality=name)
-    dense = values.toarray() if hasattr(values, "toarray") else values
+    if hasattr(values, "to_memory") and not hasattr(values, "toarray"):
+        raise DataError(
+            f"{name!r} holds its values in a file, sparse, which is not read from there; give adata.to_memory().",
+            modality=name,
+        )
+    dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     return pandas().DataFrame(dense, index=adata.obs_names, columns=adata.var_names)
 
 

@@ -24,6 +24,11 @@ def pandas() -> Any:
     return require("pandas", "frames", "Data in tables")
 
 
+def index_of(ids: Any) -> Any:
+    """An index of ids as they are: tuples are ids, too, and no levels."""
+    return pandas().Index(ids, tupleize_cols=False)
+
+
 @final
 @frozen(kw_only=True)
 class Table:
@@ -120,6 +125,12 @@ def fitted(table: Table, spec: ModalitySpec, problems: list[str]) -> Table | Non
     if len(problems) > before:
         return None
     return ordered if spec.category_names is None else _recoded(ordered, spec.category_names)
+
+
+def listed_problems(problems: Sequence[str], most: int = 8) -> list[str]:
+    """The first problems of many, each shortened, and how many more there are."""
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    return [*(p if len(p) <= 500 else f"{p[:499]}…" for p in problems[:most]), *more]
 
 
 def listed(names: Iterable[Any], most: int = 5) -> str:

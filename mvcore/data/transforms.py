@@ -72,19 +72,23 @@ class Affine(nn.Module):
 class InputTransform(nn.Module):
     """What an encoder sees of ``x``: one-hot categories, log1p, an affine map, 0 in unknown cells."""
 
+    like: Tensor
+
     def __init__(self, shape: Sequence[int], kind: InputScaling, categories: int | None) -> None:
         super().__init__()
         self.log1p, self.categories = kind.startswith("log1p"), categories
         scaling = kind.removeprefix("log1p").removeprefix("_")
         self.affine = Affine(shape, scaling) if scaling not in ("none", "") else None  # type: ignore[arg-type]
+        # it has the dtype of the networks, whatever the values have
+        self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``x (n, *shape)`` in data units to the encoder's input."""
         if self.categories is not None:
-            x = F.one_hot(x, self.categories).movedim(-1, 1).float()
+            x = F.one_hot(x, self.categories).movedim(-1, 1).to(self.like.dtype)
             return x if mask is None else x * mask.unsqueeze(1)
         x = x.log1p() if self.log1p else x
-        x = x if self.affine is None else self.affine(x)
+        x = (x if self.affine is None else self.affine(x)).to(self.like.dtype)
         return x if mask is None else x.where(mask, 0)
 
     def fit(self, stream: Stream) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.align import aligned
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import DataError, NotApplicableError
+from mvcore.errors import NotApplicableError
+from mvcore.evaluation.labels import has_label
 from mvcore.inference.encodings import Encodings
 from mvcore.inference.estimators import BLOCK
 from mvcore.inference.isolation import isolated
@@ -58,9 +60,8 @@ class Evaluation:
         batch_size: int = 256,
         resources: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value in {"K": K, "batch_size": batch_size}.items():
-            if value < 1:
-                raise DataError(f"{name} must be 1 or greater, got {value!r}.")
+        K, batch_size = arguments.count("K", K), arguments.count("batch_size", batch_size)
+        seed = arguments.seed("seed", seed)
         test, train = aligned(test, model.schema), None if train is None else aligned(train, model.schema)
         for data in [test] if train is None else [test, train]:
             model.check(data)
@@ -137,12 +138,27 @@ class Evaluation:
         return list(combinations(self.names, size))
 
     def labels(self) -> np.ndarray[Any, Any]:
-        """The labels of the test rows ``(n,)``.
+        """The labels of the test rows ``(n,)``, None or NaN where a row has none; see ``labelled``.
 
         Raises:
             NotApplicableError: If there are none.
         """
         return _labels("test", self.test)
+
+    def labelled(self, part: Part = "test") -> np.ndarray[Any, Any]:
+        """Which rows ``(n,)`` have a label; where some have none, the report says how many were left out.
+
+        Raises:
+            NotApplicableError: If no row has a label.
+        """
+        data = self.test if part == "test" else self.training()
+        have = has_label(_labels(part, data))
+        if not have.all():
+            lacking = int((~have).sum())
+            self.skipped[f"labels/{part}"] = (
+                f"{lacking} of {len(have)} rows have none; metrics of labels leave them out."
+            )
+        return have
 
     def training(self) -> MultimodalDataset:
         """The training rows.
@@ -193,6 +209,6 @@ def sizes(chosen: tuple[int, ...], most: int) -> list[int]:
 
 
 def _labels(part: Part, data: MultimodalDataset) -> np.ndarray[Any, Any]:
-    if data.labels is None:
+    if data.labels is None or not has_label(data.labels).any():
         raise NotApplicableError(f"It needs labels, and the {part} rows have none; give labels=… to the data set.")
     return data.labels

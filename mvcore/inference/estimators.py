@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.batch import Batch
+from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def conditional_of_encodings(
     K: int,
 ) -> Tensor:
     """Log p(x_T | x_S) of each row ``(B,)`` from the encodings of T and S together; NaN without a target."""
+    arguments.choice("estimator", estimator, ("predictive", "ratio", "reweighted"))
     condition, targets = both.only(given), both.batch.only(target)
     if estimator == "ratio":
         value = log_likelihood(model, both.batch, both, K) - log_likelihood(model, condition.batch, condition, K)
@@ -108,9 +111,25 @@ def predictive_mean(
     K, N = next(iter(latents.values())).shape[:2]
     step = max(1, BLOCK // max(1, N))
     blocks = ({n: v[k : k + step] for n, v in latents.items()} for k in range(0, K, step))
-    total = sum(model.observe(block, name, batch, rows).mean.sum(0) for block in blocks)
+    spec = model.schema[name]
+    total = sum(of_own_categories(model.observe(block, name, batch, rows).mean, spec).sum(0) for block in blocks)
     assert isinstance(total, Tensor)
-    return total.argmax(1) if model.schema[name].categories is not None else total / K
+    return total.argmax(1) if spec.categories is not None else total / K
+
+
+def of_own_categories(mean: Tensor, spec: ModalitySpec) -> Tensor:
+    """Probabilities ``(…, P, F)`` given that each column has one of its own categories, which may be fewer than P.
+
+    Means of what has no named categories are as they were.
+    """
+    if spec.categories is None or spec.category_names is None:
+        return mean
+    sizes = torch.tensor([len(each) for each in spec.category_names], device=mean.device)
+    allowed = torch.arange(mean.shape[-2], device=mean.device)[:, None] < sizes
+    chances = mean.where(allowed, 0)
+    total = chances.sum(-2, keepdim=True)
+    # where all of a column's probability is on what it does not have, its categories are equally probable
+    return (chances / total.clamp(min=torch.finfo(mean.dtype).tiny)).where(total > 0, allowed.to(mean) / sizes)
 
 
 def _total(values: Mapping[str, Tensor], latents: Latents) -> Tensor:

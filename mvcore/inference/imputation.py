@@ -9,11 +9,12 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.align import aligned
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.frames import to_frame
 from mvcore.data.schema import ModalitySpec
-from mvcore.data.tables import pandas
+from mvcore.data.tables import index_of, pandas
 from mvcore.errors import DataError
 from mvcore.inference.finite import check_answers
 from mvcore.inference.isolation import isolated
@@ -95,7 +96,8 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
         DataError: If the data does not fit the model.
         MissingExtraError: If the data has ids, but there is no pandas.
     """
-    data = _checked(model, data)
+    data, batch_size = _checked(model, data), arguments.count("batch_size", batch_size)
+    seed = arguments.seed("seed", seed)
     generator, parts, first = torch.Generator().manual_seed(seed), [], 0
     for batch in data.batches(batch_size):
         with isolated(model, generator):
@@ -107,7 +109,7 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
     if data.ids is None:
         return values
     columns = [f"z{d}" for d in range(values.shape[1])]
-    return pandas().DataFrame(values.numpy(), index=pandas().Index(data.ids), columns=columns)
+    return pandas().DataFrame(values.numpy(), index=index_of(data.ids), columns=columns)
 
 
 def predictions(
@@ -122,12 +124,13 @@ def predictions(
 ) -> Iterator[dict[str, Predicted]]:
     """The predictions of the rows in order, block by block, on the host; arguments as for ``impute``."""
     data = _checked(model, data)
-    if interval is not None and not 0 < interval < 1:
+    K, batch_size = arguments.count("K", K), arguments.count("batch_size", batch_size)
+    seed = arguments.seed("seed", seed)
+    if interval is not None and not 0 < arguments.real("interval", interval) < 1:
         raise DataError(f"interval must lie between 0 and 1, such as 0.9; got {interval!r}.")
-    if batch_size < 1 or K < 1 or (interval is not None and rank(interval, K) < 1):
-        least = "1" if interval is None else f"{2 / (1 - interval) - 1:.0f} for an interval of {interval!r}"
-        raise DataError(f"K must be at least {least} and batch_size at least 1; got {K!r} and {batch_size!r}.")
-    if samples is not None and not 1 <= samples <= K:
+    if interval is not None and rank(interval, K) < 1:
+        raise DataError(f"K must be at least {2 / (1 - interval) - 1:.0f} for an interval of {interval!r}; got {K!r}.")
+    if samples is not None and arguments.count("samples", samples) > K:
         raise DataError(f"samples must be from 1 to K = {K}; got {samples!r}.")
     generator = torch.Generator().manual_seed(seed)
     largest = max(spec.size * (spec.categories or 1) for spec in model.schema)
@@ -143,6 +146,10 @@ def predictions(
 
 def _checked(model: Model, data: MultimodalDataset) -> MultimodalDataset:
     """The rows as the model has them."""
+    from mvcore.models.base import Model  # which needs this room
+
+    if not isinstance(model, Model):
+        raise DataError(f"model must be a model, as mvcore.create or mvcore.load gives it; got {type(model).__name__}.")
     data = aligned(data, model.schema)
     if not len(data):
         raise DataError("The data set has no rows; there is nothing to fill.")
@@ -174,4 +181,4 @@ def _table_of_probabilities(probabilities: Tensor, spec: ModalitySpec, ids: Any)
     pairs = [(column, i, code) for i, column in enumerate(spec.columns or ()) for code in range(len(names[i]))]
     values = torch.stack([probabilities[:, code, i] for _, i, code in pairs], dim=1).numpy()
     columns = pd.MultiIndex.from_tuples([(column, names[i][code]) for column, i, code in pairs])
-    return pd.DataFrame(values, index=None if ids is None else pd.Index(ids), columns=columns)
+    return pd.DataFrame(values, index=None if ids is None else index_of(ids), columns=columns)

@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from mvcore.data.batch import Batch
 from mvcore.distributions.latents import Latents
+from mvcore.inference.estimators import of_own_categories
 from mvcore.inference.isolation import isolated
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _one(
     observation = model.observe(latents.take(rows), name, batch, rows)
     fixed = value[rows], known[rows]
     if (categories := model.schema[name].categories) is not None:
-        chances = _of_own(observation.mean, model, name)
+        chances = of_own_categories(observation.mean, model.schema[name])
         mean = chances.mean(0)
         every = one_hot(value, categories).movedim(-1, 1).to(mean)
         probabilities = _spread(every[None], rows, mean.where(~known[rows].unsqueeze(1), every[rows])[None])[0]
@@ -124,17 +125,6 @@ def _samples(value: Tensor, rows: Tensor, drawn: Tensor | None, samples: int | N
     if not samples or drawn is None:
         return None
     return _spread(value.expand(samples, *value.shape), rows, drawn[:samples])
-
-
-def _of_own(chances: Tensor, model: Model, name: str) -> Tensor:
-    """Probabilities ``(K, n, P, F)`` given that a column has one of its own categories, which may be fewer than P."""
-    names = model.schema[name].category_names
-    if names is None:
-        return chances
-    sizes = torch.tensor([len(each) for each in names], device=chances.device)
-    allowed = torch.arange(chances.shape[-2], device=chances.device)[:, None] < sizes
-    chances = chances.where(allowed, 0)
-    return chances / chances.sum(-2, keepdim=True).clamp(min=torch.finfo(chances.dtype).tiny)
 
 
 def _chosen(chances: Tensor) -> Tensor:

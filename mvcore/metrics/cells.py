@@ -8,6 +8,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.data.align import aligned
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
@@ -59,7 +60,8 @@ def cell_coverage(
     Raises:
         DataError: If the share is out of its range, no cell was hidden, or the data does not fit the model.
     """
-    if not 0 < share < 1:
+    seed = arguments.seed("seed", seed)
+    if not 0 < arguments.real("share", share) < 1:
         raise DataError(f"share must lie between 0 and 1, got {share!r}.")
     data = aligned(data, model.schema)
     view, hidden = _hide_cells(data, share, torch.Generator().manual_seed(seed))

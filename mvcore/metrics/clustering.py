@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mvcore.evaluation.evaluation import Evaluation
+from mvcore.evaluation.labels import classes_of, codes
 from mvcore.extras import require
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import ClusteringConfig, Clusters
@@ -27,19 +28,21 @@ class Clustering:
         self.clusters = clusters
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
-        """Scores over all rows; needs labels."""
-        labels = e.labels()
+        """Scores over all rows that have a label; needs labels."""
+        have = e.labelled()
+        labels = codes(e.labels()[have], classes_of(e.labels()))
         scores = require("sklearn.metrics", "eval", "The metric 'clustering'")
-        found = self._k_means(e, labels) if self.clusters == "k_means" else self._given(e)
+        found = self._k_means(e, labels, have) if self.clusters == "k_means" else self._given(e)[have]
         return {
             "clustering/accuracy": matched_accuracy(labels, found),
             "clustering/nmi": float(scores.normalized_mutual_info_score(labels, found)),
             "clustering/ari": float(scores.adjusted_rand_score(labels, found)),
         }
 
-    def _k_means(self, e: Evaluation, labels: Array) -> Array:
+    def _k_means(self, e: Evaluation, labels: Array, have: Array) -> Array:
         cluster, k = require("sklearn.cluster", "eval", "The metric 'clustering'"), len(np.unique(labels))
-        found: Array = cluster.KMeans(k, n_init=10, random_state=e.seed).fit_predict(e.embed().astype(np.float64))
+        points = e.embed()[have].astype(np.float64)
+        found: Array = cluster.KMeans(k, n_init=10, random_state=e.seed).fit_predict(points)
         return found
 
     def _given(self, e: Evaluation) -> Array:

@@ -15,7 +15,9 @@ from mvcore.data.batch import Batch
 from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_all, sizes
 from mvcore.evaluation.figures import axes_of, by_inputs
+from mvcore.evaluation.labels import classes_of
 from mvcore.inference.encodings import Encodings
+from mvcore.inference.estimators import of_own_categories
 from mvcore.inference.isolation import isolated
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import Average, CoherenceConfig
@@ -57,7 +59,7 @@ class Coherence:
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Shares; needs labels and the resource ``classifiers``."""
-        labels, judge = e.labels(), _Judge(e)
+        labels, have, judge = e.labels(), e.labelled(), _Judge(e)
         right: dict[str, list[Array]] = defaultdict(list)
         for size in sizes(self.sizes, len(e.names) - 1):
             for given in e.subsets(size):
@@ -66,9 +68,9 @@ class Coherence:
                     continue
                 found = judge.generated(e, given, targets)
                 for target in targets:
-                    hits = found[target] == labels[rows]
-                    right[f"coherence/{size}_inputs"].append(hits)
-                    right[f"coherence/to/{target}"].append(hits)
+                    hits = found[target][have[rows]] == labels[rows & have]
+                    for name in (f"{size}_inputs", f"to/{target}") if len(hits) else ():
+                        right[f"coherence/{name}"].append(hits)
                 if len(targets) > 1:
                     right[f"coherence/agreement/{size}_inputs"].append(_agree(found))
         values = {name: self._share(parts) for name, parts in sorted(right.items())}
@@ -108,7 +110,9 @@ class _Judge:
         if not self.targets:
             raise NotApplicableError("It needs a classifier of one modality at least; classifiers is empty.")
         known = [data.labels for data in (e.test, e.train) if data is not None and data.labels is not None]
-        self.classes = np.unique(np.concatenate(known))
+        classes = classes_of(*known)
+        self.classes = np.empty(len(classes), dtype=object)
+        self.classes[:] = classes
 
     def classify(self, name: str, x: Tensor) -> Array:
         """The label of each observation ``(n,)``."""
@@ -149,9 +153,9 @@ class _Judge:
     ) -> dict[str, Array]:
         found = {}
         for t in targets:
-            means = [observation.mean.flatten(0, 1) for observation in e.decode(latents, t, batch, rows)]
-            x = torch.cat(means)
-            found[t] = self.classify(t, x.argmax(1) if e.model.schema[t].categories is not None else x)
+            spec, drawn = e.model.schema[t], e.decode(latents, t, batch, rows)
+            x = torch.cat([of_own_categories(observation.mean, spec).flatten(0, 1) for observation in drawn])
+            found[t] = self.classify(t, x.argmax(1) if spec.categories is not None else x)
         return found
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, sizes
 from mvcore.evaluation.figures import bars_by_inputs
+from mvcore.evaluation.labels import classes_of, codes
 from mvcore.extras import require
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import LinearProbeConfig
@@ -35,14 +37,16 @@ class LinearProbe:
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Accuracies; needs labelled training and test rows."""
-        labels, learn = e.labels(), e.training_labels()
-        probe = _fitted(e.embed(part="train"), learn)
-        values = {"linear_probe/observed": float((probe.predict(e.embed()) == labels).mean())}
+        have, known = e.labelled(), e.labelled("train")
+        classes = classes_of(e.training_labels()[known])
+        labels = codes(e.labels(), classes)
+        probe = _fitted(e.embed(part="train")[known], codes(e.training_labels()[known], classes))
+        values = {"linear_probe/observed": float((probe.predict(e.embed()[have]) == labels[have]).mean())}
         for size in sizes(self.sizes, len(e.names)):
             right = {
                 given: (probe.predict(e.embed(given)[rows]) == labels[rows])
                 for given in e.subsets(size)
-                if (rows := e.rows(given).numpy()).any()
+                if (rows := e.rows(given).numpy() & have).any()
             }
             if right:
                 values[f"linear_probe/{size}_inputs"] = float(np.concatenate(list(right.values())).mean())
@@ -55,6 +59,8 @@ def _fitted(x: Array, labels: Array) -> Any:
     linear, pipeline, preprocessing = (
         require(f"sklearn.{part}", "eval", "The linear probe") for part in ("linear_model", "pipeline", "preprocessing")
     )
+    if len(np.unique(labels)) < 2:
+        raise NotApplicableError("A linear probe needs training rows of two labels at least; all have the same.")
     steps = preprocessing.StandardScaler(), linear.LogisticRegression(max_iter=2000)
     return pipeline.make_pipeline(*steps).fit(x, labels)
 

@@ -11,11 +11,12 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from mvcore import arguments
 from mvcore.data.align import aligned, aligned_batch, as_data, check_kind
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.rows import Streamable
-from mvcore.data.schema import Schema
+from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.latents import Latents
 from mvcore.distributions.protocols import LatentDistribution
@@ -76,7 +77,7 @@ class Model(nn.Module, ABC):
         #: What ``generate`` draws from in place of the prior; ``mvcore.fit_sampler`` puts it here.
         self.sampler: Sampler | None = None
         for name in schema.names:
-            if not name or "." in name or hasattr(nn.ModuleDict, name) or name == "training":
+            if hasattr(nn.ModuleDict, name):  # a later torch may have more names than the schema knows
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
         self.inputs = nn.ModuleDict({m: inputs[m] for m in schema.names})
         self.encoders = nn.ModuleDict({m: encoders[m] for m in schema.names})
@@ -192,7 +193,7 @@ class Model(nn.Module, ABC):
     @final
     def encode(self, batch: Batch, K: int = 1, *, generator: torch.Generator | None = None) -> Latents:
         """K draws of the latents of each row, ``(K, B, *shape)`` each."""
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         with isolated(self, generator):
             return self.posterior(self.encode_modalities(batch)).draw(K)
 
@@ -233,16 +234,19 @@ class Model(nn.Module, ABC):
             raise DataError("A sampler draws without rows to condition on; give one of the two.")
         if given is not None and context is not None:
             raise DataError("The rows to condition on have their own context; give one of the two.")
-        given = None if given is None else self.fitting(given)
+        given, n = None if given is None else self.fitting(given), arguments.count("n", n)
         with isolated(self, generator):
             if given is not None:
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
-                return {m: self.observe(latents.values, m, given).mean for m in self.schema.names}
+                return {m.name: self._mean(latents.values, m, given) for m in self.schema}
             sampler = self.sampler if sampler is None else sampler
             latents = self.prior().draw(n) if sampler is None else sampler.draw(self, n)
             rows = context_rows(context, n, self.device)
             drawn = {name: v.transpose(0, 1) for name, v in latents.values.items()}  # each draw is a row
-            return {m: self.observe(drawn, m, rows).mean.flatten(0, 1) for m in self.schema.names}
+            return {m.name: self._mean(drawn, m, rows).flatten(0, 1) for m in self.schema}
+
+    def _mean(self, latents: Mapping[str, Tensor], spec: ModalitySpec, batch: Batch | None) -> Tensor:
+        return estimators.of_own_categories(self.observe(latents, spec.name, batch).mean, spec)
 
     @final
     def impute(self, batch: Batch, *, K: int = 64, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -251,7 +255,7 @@ class Model(nn.Module, ABC):
         The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
         most probable one. Counts are those of the row's size factor, of 1 where it has none.
         """
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)
             filled = {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
@@ -265,7 +269,7 @@ class Model(nn.Module, ABC):
         exp of it is unbiased; it is itself low on average by O(1/K). A mixture is sampled stratified, with at least
         one draw of each component and at least K in all, and scored under the whole mixture.
         """
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         with isolated(self, generator):
             values = estimators.log_likelihood(self, batch, self.encode_modalities(batch), K)
             check_answers(self, batch, "log-likelihood", [values.where(values.isnan(), 0)[:, None]])
@@ -294,7 +298,7 @@ class Model(nn.Module, ABC):
             K: Draws for each row.
             generator: Source of the draws.
         """
-        batch = self.fitting(batch)
+        batch, K = self.fitting(batch), arguments.count("K", K)
         names = batch.only(target).names
         others = batch.without(names).names if given is None else batch.only(given).names
         if not names or set(names) & set(others):

@@ -44,10 +44,12 @@ def try_encoder(
         latent_dim: Dimensions D of ``loc``.
         private_dim: Dimensions D_m of ``private_loc``; 0: none.
         context_dim: Number C of covariates; 0: the encoder is told none.
-        like: A tensor of the model's precision; by default the encoder's own.
+        like: A tensor of the model's precision; by default one of the encoder's.
     """
     refuse_batch_norm(name, encoder)
     like = _like(encoder) if like is None else like
+    if like.is_meta:  # without memory there is nothing to call
+        return
     x, context = like.new_zeros(0, *modality.input_shape), _context(like, context_dim)
     encoded = _called(name, encoder, lambda: encoder(x, None, context))
     if not isinstance(encoded, Encoded):
@@ -79,10 +81,12 @@ def try_decoder(
         width: Dimensions D + D_m of its latents.
         n_outputs: Outputs P of each value, as its likelihood asks for.
         context_dim: Number C of covariates; 0: the network is told none.
-        like: A tensor of the model's precision; by default the network's own.
+        like: A tensor of the model's precision; by default one of the network's.
     """
     refuse_batch_norm(name, network)
     like = _like(network) if like is None else like
+    if like.is_meta:
+        return
     context = _context(like, context_dim)
     outputs = _called(name, network, lambda: network(like.new_zeros(0, width), context))
     _expect(name, "its output", outputs, (0, n_outputs, *modality.shape))

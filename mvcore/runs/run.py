@@ -48,7 +48,7 @@ class DataTable(Typed):
     """A folder with one file a modality, ``labs.csv``, ``rna.parquet``, ``x.tsv``, ``y.csv.gz``, ``z.xlsx``; ids, which
     are text, in the first column."""
     likelihoods: Mapping[str, str] = field(factory=dict)
-    """The likelihood of each modality of a folder; normal for those that are not named."""
+    """The likelihood of each modality of a folder; normal for those that are not named. Text needs ``categorical``."""
     train: float = field(default=0.8, validator=_share_of_rows)
     """Share of the rows to train on; the others are for evaluation. 1: there are none."""
     validation: float = field(default=0.0, validator=share)
@@ -66,7 +66,7 @@ class DataTable(Typed):
 
 @final
 @frozen(kw_only=True)
-class Parts:
+class RunData:
     """The rows of a run: to train on, to choose the best epoch by, to evaluate on."""
 
     train: MultimodalDataset
@@ -97,7 +97,7 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> dict[str, Any]:
     return tables
 
 
-def parts(table: Mapping[str, Any], say: Callable[[str], object] | None = None) -> Parts:
+def run_data(table: Mapping[str, Any], say: Callable[[str], object] | None = None) -> RunData:
     """The rows that the table ``[data]`` asks for; ``say`` as for ``read_tables``.
 
     Raises:
@@ -105,13 +105,16 @@ def parts(table: Mapping[str, Any], say: Callable[[str], object] | None = None) 
         DataError: If the data cannot be used.
     """
     import mvcore
+    from mvcore.data.folders import with_categories
     from mvcore.plugins.registry import Registry
 
     wanted = configs.structure_as(DataTable, table, path="data")
     if wanted.use is not None:
         data: MultimodalDataset = Registry.installed().build(wanted.use)
     else:
-        data = mvcore.from_frames(read_tables(str(wanted.folder), say), likelihoods=wanted.likelihoods)
+        categorical = [m for m, likelihood in wanted.likelihoods.items() if likelihood == "categorical"]
+        tables = with_categories(read_tables(str(wanted.folder), say), categorical)
+        data = mvcore.from_frames(tables, likelihoods=wanted.likelihoods)
     test = validation = None
     if wanted.train < 1:
         data, test = data.split(wanted.train, seed=wanted.seed)
@@ -119,7 +122,7 @@ def parts(table: Mapping[str, Any], say: Callable[[str], object] | None = None) 
         data, validation = data.split(1 - wanted.validation, seed=wanted.seed + 1)
     if wanted.hide:
         data = mvcore.mcar(data, wanted.hide, seed=wanted.seed)
-    return Parts(train=data, validation=validation, test=test)
+    return RunData(train=data, validation=validation, test=test)
 
 
 def train(
@@ -153,7 +156,7 @@ def train(
         raise ModelFileError(f"{str(folder)!r} holds a finished run; choose another folder.", path=folder)
     options = configs.structure_as(TrainingConfig, tables.get("training", {}), path="training")
     told: list[str] = []
-    rows = parts(tables["data"], None if say is None else told.append)
+    rows = run_data(tables["data"], None if say is None else told.append)
     fields = {name: value for name, value in tables["model"].items() if name != "use"}
     torch.manual_seed(options.seed)
     model = create_from(tables["model"].get("use", "multimodal"), rows.train, fields)
@@ -184,7 +187,7 @@ def model_folder(path: str | Path) -> Path:
     return folder
 
 
-def data_of(path: str | Path, tables: str | Path | None = None) -> Parts:
+def data_of(path: str | Path, tables: str | Path | None = None) -> RunData:
     """The rows of a run, as its config asks for them.
 
     Args:
@@ -199,10 +202,10 @@ def data_of(path: str | Path, tables: str | Path | None = None) -> Parts:
     data = config_of_run(Path(path))["data"]
     if tables is not None:
         kept = {name: value for name, value in data.items() if name != "use"}
-        return parts({**kept, "folder": str(tables)})
+        return run_data({**kept, "folder": str(tables)})
     if isinstance(data.get("folder"), str):
         check_near(data["folder"], Path(path))
-    return parts(data)
+    return run_data(data)
 
 
 def read_tables(folder: str | Path, say: Callable[[str], object] | None = None) -> dict[str, Any]:
@@ -220,7 +223,7 @@ def read_tables(folder: str | Path, say: Callable[[str], object] | None = None) 
     return read_folder(Path(folder)) if say is None else read_folder(Path(folder), say)
 
 
-def summary(rows: Parts) -> str:
+def summary(rows: RunData) -> str:
     """What a training reads, in a few lines: modalities, rows, and how many rows have each set of modalities."""
     lines = []
     for spec in rows.train.schema:

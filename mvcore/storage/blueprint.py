@@ -67,9 +67,10 @@ def expected(build: Callable[[], Model], found: Mapping[str, Outline], precision
         try:
             with _Budget(found), torch.device("meta"):
                 model = build()
-        except (MvcoreError, _TooLargeError):
-            raise
-        except Exception:  # a builder reads values, which tensors without memory have not, or calls what needs some
+        except Exception as error:
+            if _is_of_ours(error):
+                raise
+            # a builder reads values, which tensors without memory have not, or calls what needs some
             with _Budget(found, real=True):
                 model = build()
         return outlines((model if precision is None else model.to(PRECISIONS[precision])).state_dict())
@@ -80,6 +81,12 @@ def check_matches(expected: Mapping[str, Outline], found: Mapping[str, Outline],
     if problems := differences(expected, found):
         more = f"; and {len(problems) - 3:,} more" if len(problems) > 3 else ""
         raise ModelFileError(f"{who}: {'; '.join(problems[:3])}{more}.")
+
+
+def _is_of_ours(error: Exception) -> bool:
+    """Whether an error is one of ours, and not what the registry makes of any other that a builder raises."""
+    cause = error.__cause__
+    return isinstance(error, MvcoreError) and (cause is None or isinstance(cause, MvcoreError))
 
 
 @final
@@ -128,8 +135,8 @@ def _shares_memory(result: Tensor, args: tuple[Any, ...]) -> bool:
     return any(isinstance(arg, Tensor) and arg.untyped_storage().data_ptr() == pointer for arg in args)
 
 
-class _TooLargeError(Exception):
-    """A model is larger than its file."""
+class _TooLargeError(MvcoreError):
+    """A model is larger than its file; builders let it through, as they do all errors of ours."""
 
 
 def _bytes(value: Tensor) -> int:
@@ -140,13 +147,13 @@ def _bytes(value: Tensor) -> int:
 def _as_errors_of_files() -> Iterator[None]:
     try:
         yield
-    except MvcoreError:
-        raise
     except _TooLargeError:
         raise ModelFileError(
             "The config does not hold: it describes a model that is far larger than the file of its weights. "
             "The folder is damaged, or was made to fill the memory."
         ) from None
+    except MvcoreError:
+        raise
     except Exception as cause:  # of whatever builder, plugins' included
         raise ModelFileError(f"No model can be built from the config: {type(cause).__name__}: {cause}.") from cause
 

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mvcore.config.reading import opened
@@ -126,7 +127,10 @@ def load_file(source: tuple[BinaryIO, Header, Path, str | None]) -> dict[str, Te
 
 
 def _write(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> None:
-    save_file(weights, folder / "model.safetensors")
+    try:
+        save_file(weights, folder / "model.safetensors")
+    except SafetensorError as error:
+        raise FileAccessError(f"The weights could not be written: {error}. Nothing was changed.", folder) from error
     config["weights"]["sha256"] = digest_of(folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card(config), encoding="utf-8")
@@ -136,8 +140,11 @@ def _write(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> 
 
 def _folder(path: str | os.PathLike[str]) -> Path:
     try:
-        with suppress(OSError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             Path(path).lstat()
+    except OSError as error:
+        why = f"{str(path)!r} cannot be reached: {error.strerror or error}."
+        raise FileAccessError(why, Path(path), error.errno) from error
     except (TypeError, ValueError) as error:  # no text; or one with a NUL, which no path has
         raise ModelFileError(f"{path!r} is no path of a folder: {error}.") from error
     return Path(path)

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
 import mvcore
 from mvcore import config as configs
@@ -23,7 +22,7 @@ from mvcore.data.schema import Schema
 from mvcore.models.base import Model
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig
-from mvcore.testing import checks, parts
+from mvcore.testing import checks, components
 from mvcore.testing.cells import cells
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.networks import moments, network, normalised
@@ -167,9 +166,7 @@ def training(case: Case) -> None:
     """The loss of a toy set falls, and the training is repeatable."""
     torch.manual_seed(0)
     batch = case.world.sample(40, observed=checks.all_patterns(3)[torch.arange(40) % 7])
-    data = MultimodalDataset(
-        {m: _spread(batch, m).float().numpy() for m in batch.names}, {m: batch.column(m).numpy() for m in batch.names}
-    )
+    data = MultimodalDataset.from_batch(case.world.schema, _single(batch))
     runs = []
     for _ in range(2):
         model = case.make(case.world.schema).float()
@@ -198,11 +195,6 @@ def _single(batch: Batch) -> Batch:
     return Batch({m: v.float() for m, v in batch.x.items()}, batch.observed)
 
 
-def _spread(batch: Batch, name: str) -> Tensor:
-    full = batch.x[name].new_zeros(len(batch), *batch.x[name].shape[1:])
-    return full.index_copy(0, batch.rows(name), batch.x[name])
-
-
 _MODEL: tuple[Check, ...] = (
     submodels, neighbours, order, batch_order, absent_values, views, cells, covariates, subsets, state, no_rows,
     gradients, weights_round_trip, training, ranks, device,
@@ -224,13 +216,16 @@ CHECKS: Mapping[str, tuple[Check, ...]] = MappingProxyType(
         "likelihood": (*_ALL, moments, normalised),
         "posterior": (
             *_ALL,
-            parts.posterior_submodels, parts.posterior_neighbours, parts.posterior_subsets, parts.posterior_order,
+            components.posterior_submodels,
+            components.posterior_neighbours,
+            components.posterior_subsets,
+            components.posterior_order,
         ),
-        "prior": (*_ALL, parts.prior_density),
-        "loss": (*_ALL, parts.loss_rows, parts.loss_order),
-        "sampler": (*_ALL, parts.sampler_draws, parts.sampler_is_saved),
-        "dataset": (*_ALL, parts.dataset_rows),
-        "metric": (*_ALL, parts.metric_values, parts.metric_figure),
+        "prior": (*_ALL, components.prior_density),
+        "loss": (*_ALL, components.loss_rows, components.loss_order),
+        "sampler": (*_ALL, components.sampler_draws, components.sampler_is_saved),
+        "dataset": (*_ALL, components.dataset_rows),
+        "metric": (*_ALL, components.metric_values, components.metric_figure),
     }
 )  # fmt: skip
 

@@ -58,12 +58,11 @@ def _same_answers(model: Model, batch: Batch, other: Model, turned: Batch, what:
     with fixed_noise():
         for stage in model.stages():
             for _ in checks.modes(model, batch, stage.name):
-                losses = [
-                    m.train(model.training)(b, stage=stage.name).loss for m, b in ((model, batch), (other, turned))
-                ]
-                checks.same(*losses, f"the loss of {what}, stage {stage.name!r}")
+                first = model(batch, stage=stage.name).loss
+                second = other.train(model.training)(turned, stage=stage.name).loss
+                checks.same(first, second, f"the loss of {what}, stage {stage.name!r}")
         checks.same(model.embed(batch), other.embed(turned), f"the embedding of {what}")
         checks.same(model.log_likelihood(batch, 4), other.log_likelihood(turned, 4), f"the log-likelihood of {what}")
-        first, second = model.impute(batch.select(single), K=2), other.impute(turned.select(single), K=2)
+        mine, others = model.impute(batch.select(single), K=2), other.impute(turned.select(single), K=2)
         for m in batch.names:
-            checks.same(first[m], second[m], f"the imputation of {m!r} for {what}")
+            checks.same(mine[m], others[m], f"the imputation of {m!r} for {what}")

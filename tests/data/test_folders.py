@@ -132,3 +132,36 @@ def test_training_says_what_it_reads_what_it_does_not_and_which_tables_share_no_
         assert line in result.output
     assert "'a' and 'b' share no id" not in result.output
     assert "hidden" not in result.output
+
+
+def test_text_is_refused_in_words_of_files_and_read_where_the_config_calls_it_categories(tmp_path: Path) -> None:
+    tables, config, out = tmp_path / "tables", tmp_path / "c.toml", tmp_path / "run"
+    tables.mkdir()
+    rng = np.random.default_rng(0)
+    index = pd.Index([f"p{i}" for i in range(12)], name="id")
+    pd.DataFrame({"u": rng.normal(size=12)}, index=index).to_csv(tables / "labs.csv")
+    kinds = pd.DataFrame({"stage": ["I", "II", "III"] * 4, "sex": ["f", "m"] * 6}, index=index)
+    kinds.iloc[2:].to_csv(tables / "kinds.csv")
+
+    def invoke(*arguments: object) -> tuple[int, str]:
+        result = CliRunner().invoke(main, [str(a) for a in arguments])
+        return result.exit_code, result.output
+
+    head = f"[data]\nfolder = '{tables}'\ntrain = 1\n"
+    tail = "[model]\nuse = 'multimodal'\nlatent_dim = 2\n[training]\nepochs = 1\n"
+    config.write_text(head + tail)
+    code, output = invoke("train", config, "--out", out, "--quiet")
+    assert code == 1
+    assert "the table 'kinds' has text in the columns 'stage', 'sex'" in output
+    assert "likelihoods = { kinds = 'categorical' }" in output
+    for word in ("astype", "pandas", "frame", "Traceback"):
+        assert word not in output
+    config.write_text(head + "likelihoods = { kinds = 'categorical' }\n" + tail)
+    code, output = invoke("train", config, "--out", out, "--quiet")
+    assert code == 0, output
+    assert mvcore.load(out / "model").schema["kinds"].category_names == (("I", "II", "III"), ("f", "m"))
+    code, output = invoke("impute", out, tables, "--out", tmp_path / "filled", "--draws", 9)
+    assert code == 0, output
+    filled = pd.read_csv(tmp_path / "filled/kinds.csv", index_col=0)
+    assert (filled.loc[index[2:]] == kinds.iloc[2:]).all(axis=None)
+    assert set(filled["sex"]) == {"f", "m"}

@@ -194,3 +194,41 @@ def test_the_page_on_data_runs(run_examples: Callable[[Path], dict[str, Any]]) -
         assert np.array_equal(table.to_numpy()[observed.notna()], observed.to_numpy(np.float32)[observed.notna()])
     assert not out.filled.isna().any(axis=None)
     assert (out.low <= out.high).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1, 2, "3A"],
+        ["0071", "1E5", "x"],
+        [3, 1, 2],
+        [("a", 1), ("a", 2), ("b", 1)],
+        [1.5, 2.0, -1.0],
+        [pd.Timestamp("2020-01-01"), pd.Timestamp("2020-01-02"), pd.Timestamp("2020-01-03")],
+    ],
+)
+def test_ids_come_back_as_they_were_so_that_filled_values_find_their_rows(ids: list[Any]) -> None:
+    index = pd.Index(ids, tupleize_cols=False)
+    a = pd.DataFrame({"x": [1.0, NAN, 3.0], "y": [NAN, 5.0, 6.0]}, index=index)
+    b = pd.DataFrame({"z": [1.0, 2.0]}, index=index[1:])
+    found = mvcore.from_frames({"a": a, "b": b})
+    model = mvcore.create("multimodal", found, latent_dim=2)
+    model.fit_transforms(found)
+    filled = mvcore.impute(model, found, K=2)["a"].filled
+    assert filled.index.tolist() == ids
+    assert [type(i) for i in filled.index] == [type(i) for i in index]
+    assert not a.fillna(filled).isna().any(axis=None)
+    assert mvcore.embed(model, found).index.tolist() == ids
+    again = MultimodalDataset({"a": np.zeros((3, 1))}, ids=ids).select([2, 0])
+    assert again.ids is not None
+    assert pd.Index(again.ids, tupleize_cols=False).tolist() == [index[2], index[0]]
+
+
+def test_many_problems_are_the_first_few_and_how_many_more() -> None:
+    frame = pd.DataFrame({f"c{i}": ["text"] for i in range(20_000)}, index=["p"])
+    with pytest.raises(DataError) as caught:
+        mvcore.from_frames({"m": frame})
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "20000 problems in the tables"
+    assert len(lines) == 10  # an error has no more
+    assert lines[-1].strip() == "and 19992 more"

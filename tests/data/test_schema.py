@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
-from mvcore.data.schema import ModalitySpec, Schema
+from mvcore.data.names import file_name
+from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
 from mvcore.errors import DataError
 
 
@@ -52,3 +54,56 @@ def test_a_schema_has_each_name_once_and_says_which_it_has() -> None:
         schema["c"]
     with pytest.raises(DataError, match="likelihoods names 'c'"):
         Schema.from_shapes({"a": (2,)}, {"c": "bernoulli"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/abs/path", "/", "\\\\host\\x", "../x", "..", "a/../b", "a//b", "a/", " a", "a ", "a\0b", "a\nb", "\x1b[31m",
+        "a\u202eb", "\ud800", "", "CON", "nul", "Lpt1", "x" * 10**6, "é" * 101, 3, None, ("a",), "__class__",
+    ],
+)  # fmt: skip
+def test_a_name_that_can_be_no_file_inside_a_folder_is_refused_shortly(name: Any) -> None:
+    for make in (lambda: ModalitySpec(name=name, shape=(2,)), lambda: Schema.from_shapes({name: (2,)})):
+        with pytest.raises(DataError, match="A modality can't be called") as caught:
+            make()
+        assert len(str(caught.value)) < 400
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "", 3, "x" * 500])
+def test_a_covariate_has_a_name_that_can_be_shown(name: Any) -> None:
+    with pytest.raises(DataError, match="A covariate can't be called"):
+        CovariateSpec(name=name)
+    assert CovariateSpec(name="BMI [kg/m²], 2. visit").width == 1
+
+
+def test_every_name_that_torch_keeps_is_known_to_the_schema() -> None:
+    for name in dir(nn.ModuleDict()):
+        with pytest.raises(DataError, match="can't be called"):
+            ModalitySpec(name=name, shape=(2,))
+
+
+def test_a_file_name_has_nothing_of_a_path_and_is_one_to_one() -> None:
+    assert [file_name(n) for n in ("labs", "a/b", "a%2Fb", "x:y", "ä b")] == [
+        "labs",
+        "a%2Fb",
+        "a%252Fb",
+        "x%3Ay",
+        "ä b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"columns": ("u",)}, r"the shape \(2,\), but 1 columns"),
+        ({"columns": ("u", "v"), "shape": (2, 1)}, r"the shape \(2, 1\), but 2 columns"),
+        ({"columns": ("u", "u")}, "more than one column called 'u'"),
+        ({"columns": ("u", "v"), "dtypes": ("int",)}, "but 1 dtypes"),
+        ({"columns": ("u", "v"), "category_names": (("x",),)}, "but 1 category names"),
+    ],
+)
+def test_columns_fit_the_shape(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ModalitySpec(**{"name": "a", "shape": (2,), **fields})

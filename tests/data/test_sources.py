@@ -107,3 +107,24 @@ def test_items_of_a_torch_data_set_have_what_they_have() -> None:
 def test_items_that_make_no_data_set_are_refused(items: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         mvcore.from_torch_dataset(items)
+
+
+def test_values_that_lie_in_a_file_are_read_or_named(tmp_path: Any) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        adata = rna(False)
+        adata.layers["file"] = file.create_dataset("x", data=np.asarray(adata.X))
+        assert mvcore.from_anndata({"rna": adata}, layers={"rna": "file"}).batch().x["rna"].tolist() == adata.X.tolist()
+
+    class Backed:
+        """What anndata gives for a sparse matrix in a file: it can be read into memory, and is no array."""
+
+        shape = (20_000, 20_000)
+
+        def to_memory(self) -> None: ...
+
+    class OnDisk:
+        X, layers, obs_names, var_names = Backed(), dict[str, Any](), ["c"] * 20_000, ["g"] * 20_000
+
+    with pytest.raises(DataError, match=r"'rna' holds its values in a file.*give adata.to_memory\(\)"):
+        mvcore.from_anndata({"rna": OnDisk()})  # type: ignore[dict-item]

@@ -161,7 +161,9 @@ def test_categories_come_back_by_name_each_column_among_its_own() -> None:
     with torch.no_grad():
         for name, value in model.decoders["kinds"].named_parameters():  # the third category, that sex has not, leads
             value.copy_(torch.linspace(-1, 9, len(value)) if name.endswith("bias") and len(value) == 6 else value)
-    assert (model.impute(data.batch())["kinds"][:10] == 2).all()  # unrestricted
+    assert (model.impute(data.batch())["kinds"][:10] == torch.tensor([1, 2])).all()  # sex has no third
+    assert (model.generate(50)["kinds"][:, 2, 0] == 0).all()
+    torch.testing.assert_close(model.generate(50)["kinds"].sum(1), torch.ones(50, 2))
     out = mvcore.impute(model, data, interval=0.9, K=20, samples=20)["kinds"]
     assert out.low is None
     assert out.filled.index.tolist() == [f"p{i}" for i in range(40)]

@@ -107,3 +107,18 @@ def test_unknown_cells_change_nothing_and_are_imputed(name: str, likelihood: str
     kept = torch.from_numpy(known & have["x"][:, None])
     assert torch.equal(imputed[kept], torch.from_numpy(x).to(imputed.dtype)[kept])
     assert imputed.isfinite().all()
+
+
+def test_a_model_in_float64_takes_categories_and_float32_tables() -> None:
+    rng = np.random.default_rng(0)
+    masks = {"x": np.arange(9) % 3 != 0, "k": np.arange(9) % 3 != 1}
+    rows = mvcore.MultimodalDataset({"x": rng.normal(size=(9, 2)), "k": rng.integers(0, 3, (9, 2))}, masks)
+    for target in ("none", "standardize"):
+        parts = {"x": {"input": target, "target": target}}
+        model = mvcore.create("multimodal", rows, latent_dim=2, modalities=parts)
+        model.fit_transforms(rows)
+        single = model.embed(rows.batch())
+        double = model.double().embed(rows.batch())
+        assert double.dtype == torch.float64
+        torch.testing.assert_close(double.float(), single, rtol=1e-4, atol=1e-5)
+        assert model.impute(rows.batch(), K=2)["k"].dtype == torch.long

@@ -180,3 +180,19 @@ def test_tables_that_do_not_fit_and_full_folders_are_refused(folder: Path) -> No
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="has no table"):
         runs.read_tables(folder / "empty")
+
+
+def test_tables_of_any_name_are_written_inside_the_folder_that_was_asked_for(tmp_path: Path) -> None:
+    frames = {m: pd.DataFrame({"u": [0.5, 1.0, 2.0]}, index=["p", "q", "r"]) for m in ("a/b", "x", "x_low")}
+    data = mvcore.from_frames(frames)
+    model = mvcore.create("multimodal", data, latent_dim=2)
+    model.fit_transforms(data)
+    mvcore.save(model, tmp_path / "model")
+    done("sample", tmp_path / "model", "--n", 2, "--out", tmp_path / "drawn")
+    assert sorted(file.name for file in (tmp_path / "drawn").iterdir()) == ["a%2Fb.csv", "x.csv", "x_low.csv"]
+    (tmp_path / "tables").mkdir()
+    frames["x"].to_csv(tmp_path / "tables/x.csv")
+    done("impute", tmp_path / "model", tmp_path / "tables", "--out", tmp_path / "filled", "--draws", 9)
+    result = run("impute", tmp_path / "model", tmp_path / "tables", "--out", tmp_path / "limits", "--interval", 0.5)
+    assert "Two tables would be called 'x_low.csv'" in result.output
+    assert not (tmp_path / "limits").exists()

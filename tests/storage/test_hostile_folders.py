@@ -415,6 +415,12 @@ def test_what_is_no_path_is_told(path: Any) -> None:
             act(path)
 
 
+def test_a_name_that_no_file_can_have_is_told() -> None:
+    for act in (mvcore.load, lambda p: mvcore.save(make(), p)):
+        with pytest.raises(FileAccessError, match="cannot be reached: File name too long"):
+            act("x" * 5_000)
+
+
 @pytest.mark.parametrize("text", ['{"a": 1, "b": [1.5, "ü", null, true, -9223372036854775808]}', "[]", "5", '"x"'])
 def test_what_strict_json_allows_is_what_json_gives(text: str) -> None:
     assert parse_json(text) == parse_json(text.encode()) == json.loads(text)

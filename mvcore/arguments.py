@@ -1,0 +1,61 @@
+"""Checks of what public functions are given: one sentence that names the argument, before any work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
+from operator import index
+from typing import Any
+
+from mvcore.errors import DataError
+
+
+def count(name: str, value: Any, least: int = 1) -> int:
+    """A whole number, of at least so much.
+
+    Raises:
+        DataError: For anything else; a bool or a float is no whole number.
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise DataError(f"{name} must be at least {least}, and a whole number; got {shown(value)}.")
+    return number
+
+
+def seed(name: str, value: Any) -> int:
+    """A seed that torch takes.
+
+    Raises:
+        DataError: For anything but a whole number from 0 to 2^63 − 1.
+    """
+    number = count(name, value, 0)
+    if number >= 2**63:
+        raise DataError(f"{name} must be a whole number below 2^63; got {shown(value)}.")
+    return number
+
+
+def real(name: str, value: Any, *, finite: bool = False) -> float:
+    """A number, which a range may be asked of.
+
+    Raises:
+        DataError: For anything else, and for NaN and infinity if it has to be finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or (finite and not math.isfinite(value)):
+        raise DataError(f"{name} must be a {'finite ' if finite else ''}number; got {shown(value)}.")
+    return float(value)
+
+
+def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raises a DataError for a value that is none of those allowed."""
+    if value not in allowed:
+        raise DataError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {shown(value)}.")
+
+
+def shown(value: Any) -> str:
+    """A value for an error: what it is, in one short line."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
