@@ -54,8 +54,8 @@ def structure(kind: str, value: Any, registry: Registry | None = None, path: str
         ConfigError: If anything does not fit; it has all problems.
 
     Example:
-        >>> structure("loss", {"use": "mvcore:elbo", "beta": 2.0})  # doctest: +SKIP
-        ElboConfig(beta=2.0)
+        >>> structure("loss", {"use": "mvcore:elbo", "beta": 2.0})
+        ELBOConfig(beta=2.0, ...)
     """
     if kind not in list(KINDS):
         raise UnknownComponentError("kind", str(kind), list(KINDS))
@@ -85,7 +85,9 @@ def edit(config: C, changes: Mapping[str, Any], registry: Registry | None = None
         ConfigError: If a path names nothing or a value does not fit; it has all problems.
 
     Example:
-        >>> edit(config, {"latent_dim": 20, "loss.beta": 2.0})  # doctest: +SKIP
+        >>> config = edit(structure("model", "multimodal"), {"latent_dim": 20, "loss.beta": 2.0})
+        >>> config.latent_dim, config.loss.beta
+        (20, 2.0)
     """
     registry = _or_installed(registry)
     tree, where = _plain(config, registry), type(config).__name__

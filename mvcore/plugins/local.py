@@ -42,8 +42,18 @@ def local(spec: ComponentSpec, name: str = "local") -> Iterator[None]:
         UnknownComponentError: If the config derives from no kind's base.
 
     Example:
-        >>> with mvcore.local(spec, "mine"):  # doctest: +SKIP
-        ...     model = mvcore.create("mine", data)
+        >>> import attrs
+        >>> import mvcore
+        >>> from mvcore.models import ComposedConfig
+        >>> from mvcore.plugins import ComponentSpec
+        >>> @attrs.frozen(kw_only=True)
+        ... class MineConfig(ComposedConfig):
+        ...     latent_dim: int = 4
+        >>> spec = ComponentSpec(api=1, config=MineConfig, build="mvcore.models:build_multimodal")
+        >>> with mvcore.local(spec, "mine"):
+        ...     model = mvcore.create("mine", mvcore.dataset("mfeat"))
+        >>> model.config.latent_dim
+        4
     """
     kind = next((kind for kind, base in KINDS.items() if issubclass(spec.config, base)), None)
     if kind is None:

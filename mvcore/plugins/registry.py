@@ -61,8 +61,8 @@ class Registry:
 
     Example:
         >>> registry = Registry.installed()
-        >>> [entry.id for entry in registry.entries("model")]  # doctest: +SKIP
-        ['mvcore-mopoe:mopoe']
+        >>> registry.find("loss", "elbo").id
+        'mvcore:elbo'
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:

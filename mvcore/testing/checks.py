@@ -31,7 +31,7 @@ def check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch,
         batch: Rows of every pattern, in the model's dtype.
         stage: The stage whose loss is compared.
     """
-    for _ in _modes(model, batch, stage):
+    for _ in modes(model, batch, stage):
         _check_submodels(make, model, batch, stage)
 
 
@@ -44,24 +44,35 @@ def _check_submodels(make: Callable[[Schema], Model], model: Model, batch: Batch
         with fixed_noise():
             whole_loss, whole_grads = _gradients(model, batch.select(rows), stage)
             part_loss, part_grads = _gradients(part, batch.select(rows).only(names), stage)
-        _same(whole_loss, part_loss, f"loss of rows with {names}")
+        same(whole_loss, part_loss, f"loss of rows with {names}")
         for key, gradient in part_grads.items():
-            _same(whole_grads[key], gradient, f"gradient of {key} from rows with {names}")
+            same(whole_grads[key], gradient, f"gradient of {key} from rows with {names}")
         for key in set(whole_grads) - set(part_grads):
             assert not whole_grads[key].any(), f"rows with {names} send a gradient to {key}"
 
 
 def check_neighbours(model: Model, batch: Batch, stage: str | None = None) -> None:
     """A batch's loss is the mean of its rows' losses, and a row's embedding is what it is alone."""
+    losses_alone(model, batch, stage)
+    embeddings_alone(model, batch)
+
+
+def losses_alone(model: Model, batch: Batch, stage: str | None = None) -> None:
+    """A batch's loss is the mean of its rows' losses."""
     with fixed_noise():
-        for _ in _modes(model, batch, stage):
+        for _ in modes(model, batch, stage):
             whole = model(batch, stage=stage).loss
             alone = torch.stack([model(batch.select(torch.tensor([i])), stage=stage).loss for i in range(len(batch))])
-            _same(whole, alone.mean(), "the loss of a batch, beside the mean of its rows' losses")
+            same(whole, alone.mean(), "the loss of a batch, beside the mean of its rows' losses")
+
+
+def embeddings_alone(model: Model, batch: Batch) -> None:
+    """A row's embedding is what it is alone."""
+    with fixed_noise():
         embedded = model.embed(batch)
         for i in range(len(batch)):
             one = model.embed(batch.select(torch.tensor([i])))[0]
-            _same(embedded[i], one, f"embedding of row {i} in the batch and alone")
+            same(embedded[i], one, f"embedding of row {i} in the batch and alone")
 
 
 def check_conditions_on_every_subset(model: Model, batch: Batch) -> None:
@@ -112,7 +123,7 @@ def check_no_rows(model: Model, batch: Batch) -> None:
             assert not missed, f"{len(rows)} rows leave {missed} without a gradient, which stops distributed training"
 
 
-def _modes(model: Model, batch: Batch, stage: str | None) -> Iterator[None]:
+def modes(model: Model, batch: Batch, stage: str | None) -> Iterator[None]:
     """Puts the model into training mode, unless its loss then varies under fixed noise; and into evaluation mode."""
     model.train()
     with fixed_noise():
@@ -123,7 +134,8 @@ def _modes(model: Model, batch: Batch, stage: str | None) -> Iterator[None]:
     yield
 
 
-def _same(first: Tensor, second: Tensor, what: str) -> None:
+def same(first: Tensor, second: Tensor, what: str) -> None:
+    """Two tensors agree but for rounding."""
     try:
         torch.testing.assert_close(first, second)
     except AssertionError as error:

@@ -13,21 +13,23 @@ from types import MappingProxyType
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
 import mvcore
 from mvcore import config as configs
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.data.schema import ModalitySpec, Schema
-from mvcore.errors import MvcoreError
+from mvcore.data.schema import Schema
 from mvcore.models.base import Model
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig
 from mvcore.testing import checks, components
+from mvcore.testing.cells import cells
 from mvcore.testing.linear import LinearGaussian
+from mvcore.testing.networks import moments, network, normalised
+from mvcore.testing.order import batch_order, order, views
 from mvcore.testing.ranks import ranks
 from mvcore.testing.small_models import small_fields
+from mvcore.testing.told import covariates
 
 Check = Callable[["Case"], None]
 #: The parts of each modality of a checked model: no transforms, small networks, all else as it is by default.
@@ -100,7 +102,8 @@ def neighbours(case: Case) -> None:
     """A row's loss and embedding do not depend on the other rows, in any stage."""
     model = case.make(case.world.schema)
     for stage in model.stages():
-        checks.check_neighbours(model, case.batch, stage.name)
+        checks.losses_alone(model, case.batch, stage.name)
+    checks.embeddings_alone(model, case.batch)
 
 
 def absent_values(case: Case) -> None:
@@ -163,9 +166,7 @@ def training(case: Case) -> None:
     """The loss of a toy set falls, and the training is repeatable."""
     torch.manual_seed(0)
     batch = case.world.sample(40, observed=checks.all_patterns(3)[torch.arange(40) % 7])
-    data = MultimodalDataset(
-        {m: _spread(batch, m).float().numpy() for m in batch.names}, {m: batch.column(m).numpy() for m in batch.names}
-    )
+    data = MultimodalDataset.from_batch(case.world.schema, _single(batch))
     runs = []
     for _ in range(2):
         model = case.make(case.world.schema).float()
@@ -194,89 +195,9 @@ def _single(batch: Batch) -> Batch:
     return Batch({m: v.float() for m, v in batch.x.items()}, batch.observed)
 
 
-def _spread(batch: Batch, name: str) -> Tensor:
-    full = batch.x[name].new_zeros(len(batch), *batch.x[name].shape[1:])
-    return full.index_copy(0, batch.rows(name), batch.x[name])
-
-
-_IMAGE = ModalitySpec(name="m", shape=(1, 8, 8))
-_TABLE = ModalitySpec(name="m", shape=(4,))
-
-
-def network(case: Case) -> None:
-    """An encoder or decoder gives its shapes for n = 0 and more, and what a row gets is what it gets alone."""
-    found = 0
-    for modality in (_TABLE, _IMAGE):
-        try:
-            module, inputs, outputs = _network(case, modality)
-        except MvcoreError:
-            continue  # it refuses this shape with an error of ours
-        found += 1
-        module.eval()
-        for n in (0, 1, 5):
-            for got, shape in zip(outputs(module(torch.randn(n, *inputs))), _shapes(case, modality, n), strict=True):
-                assert tuple(got.shape) == shape, f"{n} rows give the shape {tuple(got.shape)}, expected {shape}"
-        x = torch.randn(5, *inputs)
-        for whole, alone in zip(outputs(module(x)), outputs(module(x[2:3])), strict=True):
-            torch.testing.assert_close(whole[2:3], alone, msg=lambda text: f"a row depends on its neighbours: {text}")
-        torch.stack([part.square().sum() for part in outputs(module.train()(x))]).sum().backward()
-        missed = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
-        assert not missed, f"no output depends on {missed}"
-    assert found, "it takes neither a table of 4 features nor an image of 8 × 8"
-
-
-def _network(case: Case, modality: ModalitySpec) -> tuple[Any, tuple[int, ...], Callable[[Any], list[Tensor]]]:
-    sizes: dict[str, Any] = {"modality": modality, "latent_dim": 3, "private_dim": 2, "context_dim": 0}
-    if case.kind == "decoder":
-        return case.build(**sizes, n_outputs=2), (5,), lambda out: [out]
-    return (
-        case.build(**sizes), modality.input_shape,
-        lambda out: [out.loc, out.log_scale, out.private_loc, out.private_log_scale],
-    )  # fmt: skip
-
-
-def _shapes(case: Case, modality: ModalitySpec, n: int) -> list[tuple[int, ...]]:
-    return [(n, 2, *modality.shape)] if case.kind == "decoder" else [(n, 3), (n, 3), (n, 2), (n, 2)]
-
-
-def moments(case: Case) -> None:
-    """Draws of a likelihood have its mean and standard deviation, within five standard errors of 20,000 draws."""
-    p, n = _observation(case), 20_000
-    torch.manual_seed(1)
-    x = p.sample(n).double()
-    if p.mean.dim() >= x.dim():  # categories: their frequencies are the probabilities
-        x = torch.nn.functional.one_hot(x.long(), p.mean.shape[-2]).movedim(-1, -2).double()
-    error = 5 * x.std(0) / n**0.5 + 1e-6
-    assert bool(((x.mean(0) - p.mean).abs() <= error).all()), "the mean of the draws is not the mean"
-    torch.testing.assert_close(x.std(0), p.stddev.double(), rtol=0.1, atol=1e-2)
-
-
-def normalised(case: Case) -> None:
-    """The probabilities of a likelihood's values sum, or its densities integrate, to one."""
-    p = _observation(case)
-    torch.manual_seed(1)
-    x = p.sample(500)
-    if p.mean.dim() >= x.dim():  # categories
-        grid, step = torch.arange(p.mean.shape[-2]), 1.0
-    elif bool((x == x.floor()).all()):
-        grid, step = torch.arange(2.0 if bool((x <= 1).all()) else 400.0), 1.0
-    else:
-        reach = float((p.mean.abs() + 40 * p.stddev).max())
-        grid, step = torch.linspace(-reach, reach, 8_001, dtype=torch.float64), reach / 4_000
-    total = sum(p.values_log_prob(value.expand(x.shape[1:])).exp() for value in grid) * step
-    torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-3, atol=1e-3)
-
-
-def _observation(case: Case) -> Any:
-    modality = ModalitySpec(name="m", shape=(4,), categories=3 if case.component.endswith("categorical") else None)
-    likelihood = case.build(modality=modality).double()
-    torch.manual_seed(0)
-    return likelihood.requires_grad_(False)(0.5 * torch.randn(2, likelihood.n_outputs, 4, dtype=torch.float64))
-
-
 _MODEL: tuple[Check, ...] = (
-    submodels, neighbours, absent_values, subsets, state, no_rows, gradients, weights_round_trip, training, ranks,
-    device,
+    submodels, neighbours, order, batch_order, absent_values, views, cells, covariates, subsets, state, no_rows,
+    gradients, weights_round_trip, training, ranks, device,
 )  # fmt: skip
 _ALL: tuple[Check, ...] = (spec_without_torch, config_round_trip)
 

@@ -1,4 +1,4 @@
-"""A model trained by two gloo processes, one of which never sees a modality."""
+"""Models trained by two gloo processes, one of which never sees a modality."""
 
 from __future__ import annotations
 
@@ -7,50 +7,90 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 if TYPE_CHECKING:
     from mvcore.testing.conformance import Case
 
 
-def ranks(case: Case) -> None:
-    """Two processes, a modality absent on one of them, train to the same finite weights."""
-    with tempfile.TemporaryDirectory() as folder:
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-        arguments = ["-m", "mvcore.testing.ranks", case.component, json.dumps(case.fields), folder]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"a process failed: {done.stderr[-8000:]}"
-        first, second = (load_file(Path(folder) / f"{rank}.safetensors") for rank in (0, 1))
+#: A model's component and its fields as JSON.
+Job = tuple[str, str]
+Weights = dict[str, Tensor]
+
+
+def job_of(component: str, fields: Mapping[str, Any]) -> Job:
+    """What the two processes are told to train."""
+    return component, json.dumps(dict(fields))
+
+
+def ranks(case: Case, among: tuple[Job, ...] = ()) -> None:
+    """Two processes, a modality absent on one of them, train to the same finite weights.
+
+    Args:
+        case: The model.
+        among: Models that one start of two processes trains, for all their cases; without the case's, it has its own.
+    """
+    job, fault = job_of(case.component, case.fields), ""
+    done = _together(among)[0] if job in among else {}
+    if job not in done:  # another model may have failed
+        done, fault = _start((job,))
+    assert job in done, f"a process failed: {fault}"
+    first, second = done[job]
     for name, value in first.items():
         assert torch.equal(value, second[name]), f"the two processes ended with other weights of {name}"
         assert value.isfinite().all(), f"{name} is not finite"
 
 
-def _worker(component: str, fields: str, folder: str) -> None:
-    """One of the processes: of eight rows the first alone has the last modality, so one process never sees it."""
-    from accelerate import Accelerator
+def _start(jobs: tuple[Job, ...]) -> tuple[dict[Job, tuple[Weights, Weights]], str]:
+    """The weights of each model on both ranks; none if a process failed, and what it wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        arguments = ["-m", "mvcore.testing.ranks", json.dumps(jobs), folder]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        try:
+            done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+        except subprocess.TimeoutExpired:
+            return {}, "they did not end in 300 s"
+        if done.returncode:
+            return {}, done.stderr[-8000:]
+        files = [[Path(folder) / f"{i}-{rank}.safetensors" for rank in (0, 1)] for i in range(len(jobs))]
+        return {job: (load_file(one), load_file(two)) for job, (one, two) in zip(jobs, files, strict=True)}, ""
 
+
+#: One start for all cases that name the same models.
+_together = lru_cache(maxsize=1)(_start)
+
+
+def _worker(jobs: str, folder: str) -> None:
+    """One of the processes, which trains one model after the other."""
+    torch.set_num_threads(1)
+    for i, (component, fields) in enumerate(json.loads(jobs)):
+        weights = _train(component, json.loads(fields))  # which joins the processes
+        save_file(weights, f"{folder}/{i}-{os.environ['RANK']}.safetensors")
+        torch.distributed.barrier()  # a process that leaves first may take the other's connection with it
+    torch.distributed.destroy_process_group()
+
+
+def _train(component: str, fields: Mapping[str, Any]) -> Weights:
+    """The weights of two epochs: of eight rows the first alone has the last modality, so one process never sees it."""
     import mvcore
     from mvcore.data.dataset import MultimodalDataset
     from mvcore.testing.conformance import Case
 
-    torch.set_num_threads(1)
-    case, accelerator = Case("model", component, json.loads(fields)), Accelerator(cpu=True)
+    case = Case("model", component, fields)
     observed = torch.ones(8, 3, dtype=torch.bool)
     observed[1:, 2] = False
     data = MultimodalDataset.from_batch(case.world.schema, case.world.sample(8, observed=observed))
-    run = mvcore.fit(
-        case.make(case.world.schema), data, epochs=2, batch_size=4, hooks=False, progress=False, accelerator=accelerator
-    )
-    weights = {name: value.contiguous() for name, value in run.model.state_dict().items()}
-    save_file(weights, f"{folder}/{accelerator.process_index}.safetensors")
-    accelerator.wait_for_everyone()  # a process that leaves first may take the other's connection with it
-    accelerator.end_training()
+    model = case.make(case.world.schema)
+    run = mvcore.fit(model, data, epochs=2, batch_size=4, hooks=False, progress=False)
+    return {name: value.contiguous() for name, value in run.model.state_dict().items()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 
 from mvcore.errors import MvcoreError
 from mvcore.testing.conformance import CHECKS, CUDA, SLOW, Case, Check
+from mvcore.testing.ranks import Job, job_of, ranks
 
 
 class SuiteError(MvcoreError, TypeError):
@@ -37,7 +38,7 @@ class Suite:
         if kind is not None:
             cls.kind = kind
             for check in CHECKS[kind]:
-                setattr(cls, f"test_{check.__name__}", _test_of(check))
+                setattr(cls, f"test_{check.__name__}", _ranks if check is ranks else _test_of(check))
             return
         tests = {f"test_{check.__name__}" for check in CHECKS[cls.kind]}
         if replaced := sorted(tests & set(vars(cls))):
@@ -73,6 +74,16 @@ def _test_of(check: Check) -> Any:
 
     test.__name__, test.__doc__ = f"test_{check.__name__}", check.__doc__
     return test
+
+
+def _ranks(self: Suite, fields: Mapping[str, Any], request: Any) -> None:
+    """Two processes, one start of them for all models of this run of pytest, train to the same finite weights."""
+    jobs = [_job(item) for item in request.session.items if getattr(item, "originalname", None) == "test_ranks"]
+    ranks(Case(self.kind, self.component, fields), among=tuple(dict.fromkeys(jobs)))
+
+
+def _job(item: Any) -> Job:
+    return job_of(item.cls.component, item.callspec.params["fields"])
 
 
 class ModelSuite(Suite, kind="model"):

@@ -16,7 +16,7 @@ from mvcore.losses.passes import Pass
 from mvcore.metrics import linear_probe
 from mvcore.nn.mlp import MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
-from mvcore.testing import conformance, parts
+from mvcore.testing import components, conformance, networks
 from mvcore.testing.conformance import Case
 from mvcore.testing.suites import ModelSuite, SuiteError
 
@@ -31,7 +31,7 @@ def test_a_model_whose_rows_depend_on_their_neighbours(monkeypatch: pytest.Monke
     with pytest.raises(AssertionError, match="mean of its rows"):
         conformance.neighbours(Case("model", "multimodal"))
     with pytest.raises(AssertionError, match="depends on its neighbours"):
-        conformance.network(Case("encoder", "mvcore:mlp", {"hidden": [8]}))
+        networks.network(Case("encoder", "mvcore:mlp", {"hidden": [8]}))
 
 
 def test_a_model_whose_rows_depend_on_their_neighbours_in_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,15 +51,15 @@ def test_a_likelihood_that_is_not_normalised(monkeypatch: pytest.MonkeyPatch) ->
     log_prob = NormalObservation.values_log_prob
     monkeypatch.setattr(NormalObservation, "values_log_prob", lambda self, x: log_prob(self, x) + 0.1)
     with pytest.raises(AssertionError):
-        conformance.normalised(Case("likelihood", "normal"))
-    conformance.moments(Case("likelihood", "normal"))
+        networks.normalised(Case("likelihood", "normal"))
+    networks.moments(Case("likelihood", "normal"))
 
 
 def test_draws_that_are_not_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = NormalObservation.sample
     monkeypatch.setattr(NormalObservation, "sample", lambda self, k=1: sample(self, k) + 0.1)
     with pytest.raises(AssertionError, match="mean of the draws"):
-        conformance.moments(Case("likelihood", "normal"))
+        networks.moments(Case("likelihood", "normal"))
 
 
 def test_a_parameter_that_no_loss_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,11 +107,11 @@ def test_the_command_names_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_prior_whose_draws_are_not_of_its_density(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("prior", "mvcore:standard")
-    parts.prior_density(case)
+    components.prior_density(case)
     noise = DiagonalNormal.noise
     monkeypatch.setattr(DiagonalNormal, "noise", lambda self, shape: 1.1 * noise(self, shape))
     with pytest.raises(AssertionError, match=r"E\[q / p\] is"):
-        parts.prior_density(case)
+        components.prior_density(case)
 
 
 def test_a_loss_that_sums_over_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_a_loss_that_sums_over_the_rows(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(ELBO, "forward", summed)
     with pytest.raises(AssertionError, match="mean of its rows"):
-        parts.loss_rows(Case("loss", "mvcore:elbo"))
+        components.loss_rows(Case("loss", "mvcore:elbo"))
 
 
 def test_a_posterior_that_prefers_the_first_modality(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,15 +136,15 @@ def test_a_posterior_that_prefers_the_first_modality(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ProductOfExperts, "fuse", preferring)
     with pytest.raises(AssertionError, match="another order"):
-        parts.posterior_order(Case("posterior", "mvcore:product"))
+        components.posterior_order(Case("posterior", "mvcore:product"))
 
 
 def test_a_figure_that_does_not_know_a_report_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("metric", "mvcore:linear_probe")
-    parts.metric_figure(case)
+    components.metric_figure(case)
     monkeypatch.setattr(linear_probe, "draw", lambda report: figures.axes_of(1, 1, size=(2, 2))[0])
     with pytest.raises(AssertionError, match="without values is <Figure"):
-        parts.metric_figure(case)
+        components.metric_figure(case)
     monkeypatch.setattr(linear_probe, "draw", lambda report: None)
     with pytest.raises(AssertionError, match="its values is None, not a matplotlib figure"):
-        parts.metric_figure(case)
+        components.metric_figure(case)

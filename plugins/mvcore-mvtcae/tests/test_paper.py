@@ -19,6 +19,7 @@ from mvcore.testing import (
     check_neighbours,
     check_no_rows,
     check_submodels,
+    fixed_noise,
     sigma_points,
     small,
 )
@@ -147,6 +148,22 @@ def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> N
     other.load_state_dict(model.state_dict())
     with sigma_points():
         torch.testing.assert_close(other(turned).loss, model(batch).loss)
+
+
+@pytest.mark.parametrize("fields", [{}, {"loss.alpha": 0.7, "private_dim": 2}])
+def test_a_row_that_a_view_leaves_with_nothing_has_a_loss_of_0(
+    world: LinearGaussian, fields: dict[str, object]
+) -> None:
+    model, batch = make(world.schema, **{**fields, "loss.samples": 1}), world.sample(4)
+    assert float(model(batch.without(SIZES)).loss) == 0
+    # three rows of four have nothing: the mean is a quarter of the first row's loss, and so are the gradients
+    some = batch.keep(torch.tensor([[True] * 3, *[[False] * 3] * 3]))
+    with fixed_noise():
+        loss, alone = model(some).loss, model(batch.select(torch.tensor([0]))).loss
+    torch.testing.assert_close(loss, alone / 4)
+    weights = list(model.encoders.parameters())
+    whole, part = (torch.autograd.grad(value, weights) for value in (alone, loss))
+    torch.testing.assert_close([4 * g for g in part], list(whole))
 
 
 def test_a_mixture_and_an_alpha_above_one_are_refused() -> None:

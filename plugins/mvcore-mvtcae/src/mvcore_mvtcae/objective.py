@@ -60,10 +60,11 @@ class MVTCAELoss(nn.Module):
         scored = p.reconstruction(latents)
         count = p.batch.observed.sum(1).to(latents["shared"])
         alpha = count / (count + 1) if self.alpha == "modalities" else self.alpha
-        rows = {f"reconstruction/{m}": (alpha / count - 1) * latents.mean(v) for m, v in scored.items()}
+        share = alpha / count.clamp(min=1)  # a row that a view leaves with nothing has a loss of 0
+        rows = {f"reconstruction/{m}": (share - 1) * latents.mean(v) for m, v in scored.items()}
         rows["kl"] = beta * (1 - alpha) * p.posterior.shared.kl(p.prior.shared)
         rows |= {f"kl/{m}": beta * (1 - alpha) * kl for m, kl in p.private_kl().items()}
-        rows |= {f"correlation/{m}": beta * alpha / count * self._from_expert(p, m) for m in p.batch.names}
+        rows |= {f"correlation/{m}": beta * share * self._from_expert(p, m) for m in p.batch.names}
         return LossOutput.from_rows(rows)
 
     def _from_expert(self, p: Pass, name: str) -> Tensor:
