@@ -19,9 +19,14 @@ from mvcore_gpoe import Powers, WeightedProductConfig
 class _Logits(nn.Module):
     """Logarithms of a modality's powers before they are normalised, one a latent dimension."""
 
+    values: Tensor
+
     def __init__(self, latent_dim: int, trained: bool) -> None:
         super().__init__()
-        self.values = nn.Parameter(torch.zeros(latent_dim), requires_grad=trained)
+        if trained:
+            self.values = nn.Parameter(torch.zeros(latent_dim))
+        else:
+            self.register_buffer("values", torch.zeros(latent_dim))
 
 
 @final
@@ -90,10 +95,15 @@ class WeightedProduct(JointPosterior):
 
     def _logits(self, names: Sequence[str], size: int) -> Tensor:
         """Those of the experts ``(E, D)``; the prior's, which may follow the modalities', are 0."""
-        own = [self.logits[m].values for m in names]
-        like = next(iter(self.parameters()))
-        rest = like.new_zeros(size - len(own), like.shape[-1])
-        return torch.cat([torch.stack(own), rest]) if own else rest  # type: ignore[arg-type]
+        own = [self._of(m) for m in names]
+        like = self._of(self.modalities[0])
+        rest = like.new_zeros(size - len(own), len(like))
+        return torch.cat([torch.stack(own), rest]) if own else rest
+
+    def _of(self, name: str) -> Tensor:
+        part = self.logits[name]
+        assert isinstance(part, _Logits)
+        return part.values
 
 
 def _summed(powers: Tensor, values: Tensor) -> Tensor:
