@@ -24,6 +24,7 @@ PUBLISHED = frozenset(
         "mvcore-gpoe",
         "mvcore-jmvae",
         "mvcore-jnf",
+        "mvcore-mcvae",
         "mvcore-mmjsd",
         "mvcore-mmvae",
         "mvcore-mmvaeplus",
