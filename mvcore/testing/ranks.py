@@ -22,7 +22,7 @@ def ranks(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         arguments = ["-m", "mvcore.testing.ranks", case.component, json.dumps(case.fields), folder]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, f"a process failed: {done.stderr[-8000:]}"
         first, second = (load_file(Path(folder) / f"{rank}.safetensors") for rank in (0, 1))
