@@ -29,7 +29,7 @@ def cells(case: Case) -> None:
     """Values behind unknown cells change nothing, whatever the likelihoods; masks reach encoders; cells are imputed."""
     for likelihoods in _LIKELIHOODS:
         schema = _schema(case.world.schema, likelihoods)
-        model, batch = case.make(schema).float(), _rows(schema)
+        model, batch = case.stirred(schema).float(), _rows(schema)
         _change_nothing(model, [_filled(batch, schema, other) for other in (False, True)], likelihoods)
         _reach_encoders(model, batch)
         _keep_the_known(model, batch, likelihoods)

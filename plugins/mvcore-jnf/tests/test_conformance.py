@@ -11,5 +11,4 @@ class TestJNF(ModelSuite):
     expected_failures = {  # noqa: RUF012
         "test_submodels": "the joint encoder's widths depend on all modalities",
         "test_order": "the joint encoder's first layer has the modalities side by side, in their order",
-        "test_gradients": "flows start as the identity: their last layer is 0, and so the gradient of those before it",
     }
