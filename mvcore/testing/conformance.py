@@ -70,8 +70,7 @@ class Case:
 
     def stirred(self, schema: Schema | None = None) -> Model:
         """The model for some modalities, or all, with weights away from their start: flows that bend, scales not 1."""
-        model = self.make(schema or self.world.schema)
-        generator = torch.Generator().manual_seed(1)
+        model, generator = self.make(schema or self.world.schema), torch.Generator().manual_seed(1)
         with torch.no_grad():
             for weight in model.parameters():
                 weight.add_(0.1 * torch.randn(weight.shape, dtype=weight.dtype, generator=generator))
