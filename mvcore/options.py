@@ -7,7 +7,7 @@ from typing import Literal, final, get_args
 from attrs import field, frozen, validators
 
 from mvcore.checked import Typed
-from mvcore.validators import not_negative, positive
+from mvcore.validators import ranged
 
 __all__ = [
     "Precision",
@@ -19,6 +19,7 @@ __all__ = [
 Precision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine", "one_cycle", "plateau"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
+_COUNT = ranged(1, 10**9)
 
 
 @final
@@ -26,31 +27,31 @@ Tracker = Literal["tensorboard", "mlflow", "wandb"]
 class TrainingConfig(Typed):
     """The options of a training."""
 
-    epochs: int = field(default=100, validator=positive)
+    epochs: int = field(default=100, validator=_COUNT)
     """Passes over the rows in all, divided among the model's stages."""
-    batch_size: int = field(default=128, validator=positive)
+    batch_size: int = field(default=128, validator=_COUNT)
     """Rows of an optimizer step, over all ranks and micro-batches."""
-    lr: float = field(default=1e-3, validator=positive)
+    lr: float = field(default=1e-3, validator=ranged(0, 100, above=True))
     """Learning rate; with a schedule the highest."""
-    seed: int = field(default=0, validator=not_negative)
+    seed: int = field(default=0, validator=ranged(0, 2**63 - 1))
     """Seed of torch's global generators and of the order of the rows."""
-    weight_decay: float = field(default=0.0, validator=not_negative)
+    weight_decay: float = field(default=0.0, validator=ranged(0, 1000))
     """Decoupled weight decay (AdamW)."""
     schedule: Schedule = field(default="constant", validator=validators.in_(get_args(Schedule)))
     """The learning rate in each stage: ``cosine`` falls to 0; ``one_cycle`` rises over three tenths and falls (Smith &
     Topin, 2018); ``plateau`` is halved after 10 epochs without a better validation loss."""
-    clip_norm: float | None = field(default=None, validator=positive)
+    clip_norm: float | None = field(default=None, validator=ranged(0, 1e30, above=True))
     """Largest norm of the gradient; None: any."""
-    accumulate: int = field(default=1, validator=positive)
+    accumulate: int = field(default=1, validator=_COUNT)
     """Micro-batches that a batch is divided into, to save memory. Each is weighted by its rows, so the gradient is that
     of the whole batch."""
     precision: Precision = field(default="no", validator=validators.in_(get_args(Precision)))
     """Mixed precision of the networks; fusion, divergences and densities stay in float32."""
-    patience: int | None = field(default=None, validator=positive)
+    patience: int | None = field(default=None, validator=_COUNT)
     """Epochs without a better validation loss after which the last stage ends; None: it has all its epochs."""
-    checkpoint_epochs: int = field(default=1, validator=positive)
+    checkpoint_epochs: int = field(default=1, validator=_COUNT)
     """Epochs between two checkpoints, where there is a folder for them."""
-    checkpoint_steps: int | None = field(default=None, validator=positive)
+    checkpoint_steps: int | None = field(default=None, validator=_COUNT)
     """Steps between two checkpoints inside an epoch; None: at the ends of epochs only."""
     trackers: tuple[Tracker, ...] = field(
         default=(), validator=validators.deep_iterable(validators.in_(get_args(Tracker)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 from attrs import Attribute
@@ -13,6 +14,7 @@ __all__ = [
     "check_choice",
     "not_negative",
     "positive",
+    "ranged",
     "share",
     "widths",
 ]
@@ -34,6 +36,24 @@ def all_positive(instance: Any, attribute: Attribute[Any], value: Any) -> None:
     """Refuses widths that are not above 0."""
     if not all(v > 0 for v in value):
         raise ValueError(f"{attribute.name} must hold positive widths, got {value!r}")
+
+
+def ranged(low: float, high: float, *, above: bool = False) -> Callable[[Any, Attribute[Any], Any], None]:
+    """A validator that refuses what is not in [low, high], NaN among it; None is left alone.
+
+    Args:
+        low: The least value.
+        high: The greatest one.
+        above: Whether ``low`` itself is refused too.
+    """
+
+    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if value is None or (low <= value <= high and not (above and value == low)):
+            return
+        bracket = "(" if above else "["
+        raise ValueError(f"{attribute.name} must be in {bracket}{low:g}, {high:g}], got {value!r}")
+
+    return check
 
 
 def widths(instance: Any, attribute: Attribute[Any], value: Any) -> None:

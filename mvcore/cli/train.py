@@ -24,6 +24,8 @@ def command(config: Path, out: Path | None, changes: tuple[str, ...], quiet: boo
     from mvcore import runs
 
     folder = out or Path("runs") / config.stem
+    finished = (folder / "model").exists()
     run = runs.train(config, folder, changes, progress=not quiet, say=partial(click.echo, err=True))
     last = run.history[-1]
-    click.echo(f"Trained {len(run.history)} epochs; loss {last['loss']:.4g}. The model is in {folder / 'model'}/.")
+    done = "The run was finished already, after" if finished else "Trained"
+    click.echo(f"{done} {len(run.history)} epochs; loss {last['loss']:.4g}. The model is in {folder / 'model'}/.")

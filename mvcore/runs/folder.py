@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mvcore.config.reading import JSON_LIMIT, parse_json, read_bounded
 from mvcore.errors import DataError, ModelFileError
+
+#: What a run leaves in its folder.
+FILES = ("config.json", "checkpoint", "history.json", "model")
 
 
 def config_of_run(path: Path) -> dict[str, Any]:
@@ -16,15 +20,10 @@ def config_of_run(path: Path) -> dict[str, Any]:
         ModelFileError: If the folder is not that of a run.
         FileAccessError: If the system does not let it be read.
     """
-    file = path / "config.json"
     try:
-        tables = parse_json(read_bounded(file, JSON_LIMIT))
+        tables = read_json(path / "config.json")
     except (FileNotFoundError, NotADirectoryError):
         raise ModelFileError(f"{str(path)!r} is not the folder of a run: it has no config.json.", path=path) from None
-    except ModelFileError:
-        raise
-    except ValueError as error:
-        raise ModelFileError(f"{str(file)!r} is damaged: {error}.", path=file) from error
     if isinstance(tables, dict) and {"mvcore", "schema", "model"} <= set(tables):
         raise ModelFileError(
             f"{str(path)!r} is a saved model, which knows no data; give the folder of its run, which `mvcore train` "
@@ -34,6 +33,48 @@ def config_of_run(path: Path) -> dict[str, Any]:
     if not isinstance(tables, dict) or not all(isinstance(tables.get(name), dict) for name in ("data", "model")):
         raise ModelFileError(f"{str(path)!r} is not the folder of a run: its config.json is another's.", path=path)
     return tables
+
+
+def read_json(file: Path) -> Any:
+    """The value of a JSON file of a run.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ModelFileError: If it is damaged.
+        FileAccessError: If the system does not let it be read.
+    """
+    try:
+        return parse_json(read_bounded(file, JSON_LIMIT))
+    except ModelFileError:
+        raise
+    except ValueError as error:
+        raise ModelFileError(f"{str(file)!r} is damaged: {error}.", path=file) from error
+
+
+def check_folder(folder: Path, tables: Mapping[str, Any]) -> None:
+    """Refuses a folder that a training with these tables must not write into.
+
+    It may be new, empty, or that of a run of the same tables; a run that trained nothing yet may get other tables.
+
+    Raises:
+        ModelFileError: If it holds something that no run leaves, or the training of other tables.
+    """
+    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.exists() else []
+    if not names:
+        return
+    if other := [name for name in names if name not in FILES]:
+        raise ModelFileError(
+            f"{str(folder)!r} holds {other[0]!r}, which no run leaves; choose a folder that is new or empty.",
+            path=folder,
+        )
+    before = config_of_run(folder)
+    if before != tables and any((folder / name).exists() for name in ("checkpoint", "model")):
+        differ = sorted(name for name in {*before, *tables} if before.get(name) != tables.get(name))
+        raise ModelFileError(
+            f"{str(folder)!r} holds a run of another config: [{'], ['.join(differ)}] differ. Choose another folder, or "
+            "give the config of that run.",
+            path=folder,
+        )
 
 
 def check_near(folder: str, run: Path) -> None:

@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -23,7 +25,8 @@ from mvcore.config.converter import unknown_key
 from mvcore.errors import ConfigError, ModelFileError
 from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import DatasetConfig
-from mvcore.runs.folder import check_near, config_of_run
+from mvcore.runs.folder import check_folder, check_near, config_of_run, read_json
+from mvcore.storage.lock import locked
 from mvcore.storage.writing import write_whole
 from mvcore.validators import not_negative, share
 
@@ -135,6 +138,8 @@ def train(
 ) -> Run:
     """Trains what a config file describes and leaves the run's folder; an interrupted one goes on where it stopped.
 
+    A run that is finished is given back as it is. Under ``torchrun`` the first process alone writes the folder.
+
     Args:
         path: The config file.
         out: The run's folder.
@@ -144,17 +149,33 @@ def train(
 
     Raises:
         ConfigError: If the file does not fit.
-        ModelFileError: If the folder holds something else, or a finished run.
+        ModelFileError: If the folder holds something else, or a run of another config.
+        FileAccessError: If another process trains into the folder.
     """
+    tables, folder = read(path, changes), Path(out)
+    options = configs.structure_as(TrainingConfig, tables.get("training", {}), path="training")
+    check_folder(folder, tables)
+    if (folder / "model").exists():
+        return _finished(folder)
+    return _trained(tables, options, folder, progress, say)
+
+
+def _finished(folder: Path) -> Run:
+    """The run of a folder that has its model already."""
+    import mvcore
+
+    history = read_json(folder / "history.json")
+    return mvcore.Run(model=mvcore.load(folder / "model"), history=history, seed=0)
+
+
+def _trained(
+    tables: dict[str, Any], options: TrainingConfig, folder: Path, progress: bool, say: Callable[[str], object] | None
+) -> Run:
     import torch
 
     import mvcore
     from mvcore.build import create_from
 
-    tables, folder = read(path, changes), Path(out)
-    if (folder / "model").exists():
-        raise ModelFileError(f"{str(folder)!r} holds a finished run; choose another folder.", path=folder)
-    options = configs.structure_as(TrainingConfig, tables.get("training", {}), path="training")
     told: list[str] = []
     rows = run_data(tables["data"], None if say is None else told.append)
     fields = {name: value for name, value in tables["model"].items() if name != "use"}
@@ -162,14 +183,18 @@ def train(
     model = create_from(tables["model"].get("use", "multimodal"), rows.train, fields)
     if say is not None:
         say("\n".join([*told, summary(rows)]))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
-    run = mvcore.fit(
-        model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True, progress=progress,
-        **{name: getattr(options, name) for name in tables.get("training", {})},
-    )  # fmt: skip
-    write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
-    mvcore.save(run.model, folder / "model")
+    main = int(os.environ.get("RANK", 0)) == 0  # as torchrun says; all processes end with the same weights
+    with locked(folder) if main else nullcontext():
+        check_folder(folder, tables)  # which another process may have filled meanwhile
+        if main:
+            write_whole(folder / "config.json", json.dumps(tables, indent=1).encode())
+        run = mvcore.fit(
+            model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True,
+            progress=progress, **{name: getattr(options, name) for name in tables.get("training", {})},
+        )  # fmt: skip
+        if main:
+            write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
+            mvcore.save(run.model, folder / "model")
     return run
 
 

@@ -9,7 +9,6 @@ from typing import Any, final
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from attrs import evolve, field, frozen
 from tqdm.auto import tqdm
 
@@ -20,6 +19,7 @@ from mvcore.models.base import Model
 from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
 from mvcore.training import checkpoint as checkpoints
 from mvcore.training.hooks import make_manager, names
+from mvcore.training.joining import check_joined, make_accelerator
 from mvcore.training.loop import Loop, lengths
 
 
@@ -96,9 +96,10 @@ def fit(
 
     Raises:
         DataError: If the data does not fit the model.
-        ValueError: If an option is out of its range.
+        ConfigError: If an option is out of its range, or a callback is never called.
         CheckpointError: If the folder's checkpoint is damaged or of another training, or may not be resumed.
-        TrainingError: If the loss is not finite. The last checkpoint is kept; the model holds the weights that gave it.
+        TrainingError: If processes of a launcher are not joined, or if the loss is not finite. The last checkpoint is
+            kept; the model holds the weights that gave it.
     """
     options = _options(
         model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=weight_decay, schedule=schedule,
@@ -106,12 +107,12 @@ def fit(
         checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=tuple(trackers) or None,
     )  # fmt: skip
     data, validation = _check(model, data, validation, options)
+    folder = None if checkpoint is None else Path(checkpoint)
     _check_accelerator(accelerator, options)
+    accelerator = accelerator or make_accelerator(options, folder)
     manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
     torch.manual_seed(options.seed)
-    folder = None if checkpoint is None else Path(checkpoint)
-    accelerator = accelerator or _accelerator(options, folder)
     loop = Loop(model, data, validation, options, accelerator, manager.hook, folder)
     if folder is not None:
         _take_up(loop, folder, resume)
@@ -149,14 +150,7 @@ def _check_accelerator(accelerator: Accelerator | None, options: TrainingConfig)
         raise ValueError(
             f"trackers is {options.trackers!r}, but an accelerator was given; name them in Accelerator(log_with=…)."
         )
-
-
-def _accelerator(options: TrainingConfig, folder: Path | None) -> Accelerator:
-    # accelerate keeps the precision of the first accelerator of a process for all others, and refuses another one
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != options.precision:
-        AcceleratorState._reset_state()
-    log_with = list(options.trackers) or None
-    return Accelerator(mixed_precision=options.precision, log_with=log_with, project_dir=folder or "runs")
+    check_joined(accelerator)
 
 
 def _check(

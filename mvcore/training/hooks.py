@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from mvcore.errors import ConfigError, nearest
+
 if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset
     from mvcore.losses.base import LossOutput
@@ -58,16 +60,49 @@ def make_manager(callbacks: Iterable[object] = (), *, installed: bool = True) ->
         installed: Whether the hooks of installed distributions take part.
 
     Raises:
-        pluggy.PluginValidationError: If a callback answers a call that does not exist, or takes an unknown argument.
+        ConfigError: If a callback answers no call, one that does not exist, or takes an unknown argument.
     """
     manager = pluggy.PluginManager("mvcore")
     manager.add_hookspecs(Hooks)
     if installed:
         _load_installed(manager)
+    given: object = callbacks
+    if not isinstance(given, Iterable) or isinstance(given, (str, Mapping)):
+        raise ConfigError([f"expected a list of objects, got {given!r}"], "callbacks")
     for callback in callbacks:
-        manager.register(callback)
-    manager.check_pending()
+        _register(manager, callback)
     return manager
+
+
+def _register(manager: pluggy.PluginManager, callback: object) -> None:
+    """Registers a callback that answers something; pluggy keeps others, and never calls them."""
+    if isinstance(callback, type):
+        raise ConfigError([f"{callback.__name__} is a class; give an instance, {callback.__name__}()"], "callbacks")
+    try:
+        manager.register(callback)
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as fault:  # ValueError: registered twice
+        raise ConfigError([f"{_called(callback)}: {' '.join(str(fault).split())}"], "callbacks") from fault
+    if not manager.get_hookcallers(callback):
+        raise ConfigError([f"{_called(callback)} answers no call{_meant(callback)}; {_HOW}"], "callbacks")
+
+
+def _called(callback: object) -> str:
+    return f"a {type(callback).__name__}"
+
+
+def _meant(callback: object) -> str:
+    """Which call a function without the mark, or of another name, may have been meant for."""
+    calls = [name for name in vars(Hooks) if name.startswith("mvcore_")]
+    own = [name for name in dir(callback) if not name.startswith("_") and callable(getattr(callback, name, None))]
+    if unmarked := [name for name in own if name in calls]:
+        return f": its {unmarked[0]} is not marked by @mvcore.hookimpl"
+    near = {name: nearest(f"mvcore_{name.removeprefix('on_')}", calls) for name in own}
+    found = next(((name, call) for name, call in near.items() if call), None)
+    return f": did you mean {found[1]!r} by its {found[0]!r}?" if found else ""
+
+
+_HOW = "write a class with @mvcore.hookimpl over def mvcore_epoch_end(self, model, row): …, and give an instance"
 
 
 def _load_installed(manager: pluggy.PluginManager) -> None:
@@ -75,8 +110,11 @@ def _load_installed(manager: pluggy.PluginManager) -> None:
     for point in sorted(metadata.entry_points(group=GROUP)):
         name = f"{point.dist.name}:{point.name}" if point.dist else point.name
         try:
-            manager.register(point.load(), name=name)
+            found = point.load()
+            manager.register(found, name=name)
             manager.check_pending()
+            if not manager.get_hookcallers(found):
+                log.warning("The hooks of %s answer no call; mark its functions by mvcore.hookimpl.", name)
         except Exception as cause:
             manager.unregister(name=name)  # register may have stopped half-way
             log.warning("The hooks of %s are left out: %s: %s", name, type(cause).__name__, cause)

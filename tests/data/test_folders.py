@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from pyarrow import parquet
 
 import mvcore
 from mvcore import runs
 from mvcore.cli import main
 from mvcore.errors import DataError
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("openpyxl")
 
 IDS = ["0071", "1E5", "NA", "7", "a b"]
 VALUES = pd.DataFrame({"crp": [1.5, np.nan, 3.0, 4.0, 5.0], "ldl": [1, 2, 3, 4, 5]}, index=pd.Index(IDS, name="id"))

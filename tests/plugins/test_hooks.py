@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pluggy
 import pytest
 
 import mvcore
+from mvcore.errors import ConfigError
 from mvcore.training.hooks import hookimpl, make_manager, names
 
 Install = Callable[..., Path]
@@ -91,8 +91,40 @@ def test_a_callback_with_a_misspelt_name_or_argument_is_an_error() -> None:
         def mvcore_fit_end(self, result: object) -> None: ...
 
     for callback in (Misspelt(), Unknown()):
-        with pytest.raises(pluggy.PluginValidationError, match=r"fit_stop|result"):
+        with pytest.raises(ConfigError, match=r"fit_stop|result"):
             make_manager([callback])
+
+
+class Unmarked:
+    def mvcore_epoch_end(self, row: object) -> None: ...
+
+
+class Foreign:
+    def on_epoch_end(self, row: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (Unmarked(), "Unmarked answers no call: its mvcore_epoch_end is not marked by @mvcore.hookimpl"),
+        (Foreign(), "did you mean 'mvcore_epoch_end' by its 'on_epoch_end'"),
+        (Unmarked, "Unmarked is a class; give an instance"),
+        (lambda row: None, "a function answers no call"),
+        (print, "answers no call"),
+        ("tqdm", "answers no call"),
+        (None, "answers no call"),
+    ],
+)
+def test_a_callback_that_is_never_called_is_refused_and_told_how(callback: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make_manager([callback])
+    assert "@mvcore.hookimpl" in str(caught.value) or "give an instance" in str(caught.value)
+
+
+def test_callbacks_that_are_no_list_are_refused() -> None:
+    for callbacks in (Diary(), "x", {"a": Diary()}):
+        with pytest.raises(ConfigError, match="expected a list of objects"):
+            make_manager(callbacks)  # type: ignore[arg-type]
 
 
 def test_two_trainings_share_no_hooks() -> None:

@@ -184,5 +184,5 @@ def test_a_name_that_is_no_text_is_told(name: Any) -> None:
 
 @pytest.mark.parametrize("data", [5, None, {"a": (3,)}, "miniacc"])
 def test_a_model_for_what_is_no_data_is_told(data: Any) -> None:
-    with pytest.raises(DataError, match="built for a data set or its schema"):
+    with pytest.raises(DataError, match="Expected a data set or its schema"):
         mvcore.create("multimodal", data)

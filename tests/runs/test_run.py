@@ -149,7 +149,7 @@ def test_registered_data_values_set_on_the_command_line_and_hidden_modalities(tm
         ("[data]\nuse = 'mfeat'\n[model]\nuse = 'multimodl'", "multimodal"),
         ("[data]\nuse = 'mfeat'\n[model]\nuse = 'multimodal'\nlatent_dimm = 3", "did you mean 'latent_dim'"),
         ("[data]\nuse = 'mfeat'\n[model]\nuse = 'multimodal'\n[training]\nepoch = 3", "did you mean 'epochs'"),
-        ("[data]\nuse = 'mfeat'\n[model]\nuse = 'multimodal'\n[training]\nepochs = 0", "greater than 0"),
+        ("[data]\nuse = 'mfeat'\n[model]\nuse = 'multimodal'\n[training]\nepochs = 0", "epochs must be in"),
         ("[data\n", r"c\.toml"),
     ],
 )
@@ -166,8 +166,21 @@ def test_a_wrong_config_is_one_clear_error_and_leaves_nothing(tmp_path: Path, te
 
 def test_tables_that_do_not_fit_and_full_folders_are_refused(folder: Path) -> None:
     done("train", folder / "config.toml", "--out", folder / "run", "--quiet")
-    with pytest.raises(ModelFileError, match="holds a finished run"):
-        runs.train(folder / "config.toml", folder / "run")
+    again = done("train", folder / "config.toml", "--out", folder / "run", "--quiet")
+    assert "finished" in again  # the same command once more is a success that says so
+    before = {p.name: p.read_bytes() for p in (folder / "run").iterdir() if p.is_file()}
+    with pytest.raises(ModelFileError, match=r"holds a run of another config: \[training\] differ"):
+        runs.train(folder / "config.toml", folder / "run", ["training.epochs=7"])
+    assert before == {p.name: p.read_bytes() for p in (folder / "run").iterdir() if p.is_file()}
+    (folder / "mine").mkdir()
+    (folder / "mine/config.json").write_text('{"theme": "dark"}')
+    (folder / "mine/notes.txt").write_text("mine")
+    with pytest.raises(ModelFileError, match=r"holds 'notes.txt', which no run leaves"):
+        runs.train(folder / "config.toml", folder / "mine")
+    (folder / "mine/notes.txt").unlink()
+    with pytest.raises(ModelFileError, match="is not the folder of a run"):
+        runs.train(folder / "config.toml", folder / "mine")
+    assert (folder / "mine/config.json").read_text() == '{"theme": "dark"}'
     labs = pd.read_csv(folder / "tables/labs.csv", index_col=0)
     (folder / "new").mkdir()
     labs.drop(columns="crp").to_csv(folder / "new/labs.csv")
