@@ -20,7 +20,6 @@ from mvcore.errors import BrokenPluginError, DataError
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.real import NormalLikelihood
 from mvcore.models.multimodal import MultimodalVAE
-from mvcore.plugins.registry import Registry
 from mvcore.testing.checks import (
     all_patterns,
     check_leaves_state_alone,
@@ -28,9 +27,6 @@ from mvcore.testing.checks import (
     check_submodels,
 )
 from mvcore.testing.linear import LinearGaussian
-
-#: Models of every build; with the core alone the first is all there is.
-MODELS = [m for m in ("multimodal", "mopoe", "nexus", "jnf", "mmvaeplus") if Registry.installed().matching("model", m)]
 
 COVARIATES = (CovariateSpec(name="age"), CovariateSpec(name="site", categories=3))
 

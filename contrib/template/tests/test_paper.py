@@ -1,17 +1,13 @@
-"""The law of the example, and what holds for every model."""
+"""The law of the example; what holds for every model is in its suite."""
 
 import torch
 
 import mvcore
 from mvcore.data import Schema
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-)
+from mvcore.testing import LinearGaussian
 
 WORLD = LinearGaussian({"a": 5, "b": 6, "c": 4}, latent_dim=2)
-BATCH = WORLD.sample(14, observed=all_patterns(3).repeat(2, 1))
 
 
 def make(schema: Schema) -> Model:

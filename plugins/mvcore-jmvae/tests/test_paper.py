@@ -14,12 +14,7 @@ import mvcore
 from mvcore.distributions import DiagonalNormal
 from mvcore.errors import DataError
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2

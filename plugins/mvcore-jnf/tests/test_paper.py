@@ -14,13 +14,7 @@ from torch.distributions import Normal
 import mvcore
 from mvcore.distributions import DiagonalNormal, Latents
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    fixed_noise,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, fixed_noise, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2

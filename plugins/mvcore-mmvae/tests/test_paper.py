@@ -12,10 +12,7 @@ import mvcore
 from mvcore.data import Schema
 from mvcore.distributions import DiagonalLaplace, Encoded
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    small,
-)
+from mvcore.testing import LinearGaussian, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2

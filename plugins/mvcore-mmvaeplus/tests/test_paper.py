@@ -390,7 +390,7 @@ def test_the_mean_of_the_estimated_over_the_exact_likelihood_is_one(world: Linea
     assert float(error.max()) < 0.05
 
 
-# Partial rows, and what every model promises
+# Partial rows
 
 
 @ESTIMATORS

@@ -10,12 +10,7 @@ import torch
 import mvcore
 from mvcore.data import Schema
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2

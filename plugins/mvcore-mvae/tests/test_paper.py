@@ -13,13 +13,7 @@ import mvcore
 from mvcore.data import Schema
 from mvcore.errors import ConfigError
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    check_no_rows,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, check_no_rows, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2

@@ -449,7 +449,7 @@ def test_densities_follow_the_rows_of_repeated_pairs(world: LinearGaussian) -> N
         torch.testing.assert_close(density.log_prob(moved), density.log_prob(latents)[:, order])
 
 
-# What holds for every model
+# Partial rows
 
 
 def only(schema: Schema, fields: dict[str, object]) -> dict[str, object]:
