@@ -16,7 +16,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "tests", "slow"]
 
 ROOT = Path(__file__).parent
 PLUGINS = {path.parent.name: path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))}
@@ -42,9 +42,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Test the core and all plugins together."""
+    """Test the core and all plugins together, but for what is slow."""
     install_local(session, PLUGINS, EXTRAS)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-m", "not slow and not network", *session.posargs)  # the last -m counts
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the slow tests of the core and all plugins: whole trainings, and processes that are killed."""
+    install_local(session, PLUGINS, EXTRAS)
+    session.run("pytest", "-m", "slow and not network", *session.posargs)
 
 
 @nox.session

@@ -16,6 +16,7 @@ from mvcore.plugins.registry import Registry
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_examples_of_the_readme_run(
     run_examples: Callable[[Path], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

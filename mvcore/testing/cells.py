@@ -29,7 +29,7 @@ def cells(case: Case) -> None:
     """Values behind unknown cells change nothing, whatever the likelihoods; masks reach encoders; cells are imputed."""
     for likelihoods in _LIKELIHOODS:
         schema = _schema(case.world.schema, likelihoods)
-        model, batch = case.make(schema).float(), _rows(schema)
+        model, batch = case.stirred(schema).float(), _rows(schema)
         _change_nothing(model, [_filled(batch, schema, other) for other in (False, True)], likelihoods)
         _reach_encoders(model, batch)
         _keep_the_known(model, batch, likelihoods)
@@ -77,10 +77,10 @@ def _filled(batch: Batch, schema: Schema, other: bool) -> Batch:
 
 def _change_nothing(model: Model, filled: list[Batch], likelihoods: tuple[str, ...]) -> None:
     """Losses, their gradients, likelihoods and imputations are the same for each filling, and finite."""
-    first, second = ([*_losses(model, batch), *_answers(model, batch)] for batch in filled)
-    for (what, one), (_, other) in zip(first, second, strict=True):
-        assert one.isfinite().all(), f"with unknown cells of {likelihoods} the {what} is not finite"
-        assert torch.equal(one, other), f"what stands behind unknown cells of {likelihoods} changes the {what}"
+    for compute in (_losses, _answers):
+        for (what, one), (_, other) in zip(*(compute(model, batch) for batch in filled), strict=True):
+            assert one.isfinite().all(), f"with unknown cells of {likelihoods} the {what} is not finite"
+            assert torch.equal(one, other), f"what stands behind unknown cells of {likelihoods} changes the {what}"
 
 
 def _losses(model: Model, batch: Batch) -> list[tuple[str, Tensor]]:

@@ -68,6 +68,14 @@ class Case:
         fields = {**small_fields(self.component, schema, _PARTS), **self.fields}
         return mvcore.create(self.component, schema, **fields).double()
 
+    def stirred(self, schema: Schema | None = None) -> Model:
+        """The model for some modalities, or all, with weights away from their start: flows that bend, scales not 1."""
+        model, generator = self.make(schema or self.world.schema), torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(0.1 * torch.randn(weight.shape, dtype=weight.dtype, generator=generator))
+        return model
+
     def build(self, **arguments: Any) -> Any:
         """What the builder makes of the config."""
         torch.manual_seed(0)
@@ -95,12 +103,12 @@ def config_round_trip(case: Case) -> None:
 
 def submodels(case: Case) -> None:
     """A row has the loss and gradients of a model built on its modalities alone."""
-    checks.check_submodels(case.make, case.make(case.world.schema), case.batch)
+    checks.check_submodels(case.make, case.stirred(), case.batch)
 
 
 def neighbours(case: Case) -> None:
     """A row's loss and embedding do not depend on the other rows, in any stage."""
-    model = case.make(case.world.schema)
+    model = case.stirred()
     for stage in model.stages():
         checks.losses_alone(model, case.batch, stage.name)
     checks.embeddings_alone(model, case.batch)
@@ -108,9 +116,8 @@ def neighbours(case: Case) -> None:
 
 def absent_values(case: Case) -> None:
     """What stands behind an absent modality, NaN or a number, changes nothing."""
-    model, x = case.make(case.world.schema), {}
+    model, x, losses = case.stirred(), {}, []
     masks = {m: case.batch.column(m) for m in case.batch.names}
-    losses = []
     for filling in (torch.nan, 1e30):
         for m in case.batch.names:
             x[m] = torch.full((len(case.batch), *case.batch.x[m].shape[1:]), filling, dtype=torch.float64)
@@ -123,22 +130,22 @@ def absent_values(case: Case) -> None:
 
 def subsets(case: Case) -> None:
     """Every subset of modalities gives finite draws, likelihoods and imputations."""
-    checks.check_conditions_on_every_subset(case.make(case.world.schema), case.batch)
+    checks.check_conditions_on_every_subset(case.stirred(), case.batch)
 
 
 def state(case: Case) -> None:
     """Inference leaves modes, weights, batch and random state alone, and repeats itself."""
-    checks.check_leaves_state_alone(case.make(case.world.schema), case.batch)
+    checks.check_leaves_state_alone(case.stirred(), case.batch)
 
 
 def no_rows(case: Case) -> None:
     """Batches of 0 rows reach every parameter."""
-    checks.check_no_rows(case.make(case.world.schema), case.batch)
+    checks.check_no_rows(case.stirred(), case.batch)
 
 
 def gradients(case: Case) -> None:
     """Each parameter that a stage trains gets a finite gradient that is not 0, in one of the stages."""
-    model, reached = case.make(case.world.schema), set()
+    model, reached = case.stirred(), set()
     for stage in model.stages():
         model.zero_grad(set_to_none=True)
         model(case.batch, stage=stage.name).loss.backward()
@@ -152,7 +159,7 @@ def gradients(case: Case) -> None:
 
 def weights_round_trip(case: Case) -> None:
     """A loaded model has the config, the weights and the embeddings of the saved one."""
-    model = case.make(case.world.schema).float().eval()
+    model = case.stirred().float().eval()
     with tempfile.TemporaryDirectory() as folder:
         again = mvcore.load(mvcore.save(model, Path(folder) / "model"))
     assert again.config == model.config, "the config has changed"
@@ -165,9 +172,8 @@ def weights_round_trip(case: Case) -> None:
 def training(case: Case) -> None:
     """The loss of a toy set falls, and the training is repeatable."""
     torch.manual_seed(0)
-    batch = case.world.sample(40, observed=checks.all_patterns(3)[torch.arange(40) % 7])
+    batch, runs = case.world.sample(40, observed=checks.all_patterns(3)[torch.arange(40) % 7]), []
     data = MultimodalDataset.from_batch(case.world.schema, _single(batch))
-    runs = []
     for _ in range(2):
         model = case.make(case.world.schema).float()
         runs.append(mvcore.fit(model, data, epochs=12, batch_size=20, lr=1e-2, progress=False, hooks=False).history)
@@ -179,7 +185,7 @@ def training(case: Case) -> None:
 
 def device(case: Case) -> None:
     """On a CUDA device every stage trains, every subset conditions, and inference leaves the states alone."""
-    model, batch = case.make(case.world.schema).cuda(), case.batch.to("cuda")
+    model, batch = case.stirred().cuda(), case.batch.to("cuda")
     for stage in model.stages():
         model.zero_grad(set_to_none=True)
         model(batch, stage=stage.name).loss.backward()

@@ -22,7 +22,7 @@ _TURNED = (2, 0, 1)
 
 def order(case: Case) -> None:
     """A model built on the modalities in another order, with the same weights, gives the same answers."""
-    model = case.make(case.world.schema)
+    model = case.stirred()
     other = case.make(Schema(tuple(case.world.schema.modalities[i] for i in _TURNED)))
     other.load_state_dict(model.state_dict())
     _same_answers(model, case.batch, other, _turned(case.batch), "the modalities in another order")
@@ -30,13 +30,13 @@ def order(case: Case) -> None:
 
 def batch_order(case: Case) -> None:
     """The order in which a batch holds its modalities changes no answer."""
-    model = case.make(case.world.schema)
+    model = case.stirred()
     _same_answers(model, case.batch, model, _turned(case.batch), "a batch's modalities in another order")
 
 
 def views(case: Case) -> None:
     """A view without some modalities, or without any, trains as rows that lack them do, in every stage."""
-    model, batch = case.make(case.world.schema).eval(), case.batch
+    model, batch = case.stirred().eval(), case.batch
     for size in (1, 2, 3):
         for hidden in itertools.combinations(batch.names, size):
             kept = torch.tensor([m not in hidden for m in batch.names]).expand(len(batch), -1)

@@ -1,4 +1,4 @@
-"""The check of covariates: networks are told them, each row its own."""
+"""The check of covariates and size factors: networks are told them, each row its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 import mvcore
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.data.schema import CovariateSpec, Schema
+from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
 from mvcore.models.base import Model
 from mvcore.testing import checks
 
@@ -24,9 +24,10 @@ SPECS = (CovariateSpec(name="age"), CovariateSpec(name="site", categories=3), Co
 
 
 def covariates(case: Case) -> None:
-    """With covariates it conditions, generates and trains; its networks are told each row's own, of any kind."""
-    schema = Schema(case.world.schema.modalities, SPECS)
-    model, batch = case.make(schema), _rows(case.batch)
+    """With covariates and size factors it conditions, generates and trains; networks are told each row's own."""
+    a, b, c = case.world.schema.modalities
+    schema = Schema((a, b, ModalitySpec(name=c.name, shape=c.shape, likelihood="negative_binomial")), SPECS)
+    model, batch = case.stirred(schema), _rows(case.batch, c.name)
     model.fit_transforms(batch)
     before = {name: values.clone() for name, values in batch.context.items()}
     for stage in model.stages():
@@ -35,13 +36,14 @@ def covariates(case: Case) -> None:
     checks.check_conditions_on_every_subset(model, batch)
     checks.check_no_rows(model, batch)
     _encoders_are_told(model, batch)
+    _factors_scale(model, batch, c.name)
     _decoders_are_told(model, schema)
     assert all(torch.equal(v, before[n]) for n, v in batch.context.items()), "the covariates of the batch have changed"
     _trains(case, schema, batch)
 
 
-def _rows(batch: Batch) -> Batch:
-    """The first seven rows, with covariates."""
+def _rows(batch: Batch, counted: str) -> Batch:
+    """The first seven rows, with covariates; one modality holds counts, with size factors."""
     generator, n = torch.Generator().manual_seed(2), 7
     first = batch.select(torch.arange(n))
     context = {
@@ -49,7 +51,9 @@ def _rows(batch: Batch) -> Batch:
         "site": torch.arange(n) % 3,
         "dose": torch.randn(n, 2, dtype=torch.float64, generator=generator),
     }
-    return first.with_context(context, {})
+    x = {**first.x, counted: first.x[counted].abs().mul(3).round()}
+    factors = {counted: 0.5 + torch.rand(n, dtype=torch.float64, generator=generator)}
+    return first.with_values(x, first.observed, {}).with_context(context, factors)
 
 
 def _others(context: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -62,9 +66,19 @@ def _encoders_are_told(model: Model, batch: Batch) -> None:
     """Each covariate moves the embedding of every row."""
     embedded = model.embed(batch)
     for name, context in _others(batch.context).items():
-        moved = (model.embed(batch.with_context(context, {})) - embedded).abs() > 1e-7
+        moved = (model.embed(batch.with_context(context, batch.size_factors)) - embedded).abs() > 1e-7
         rows = (~moved.any(1)).nonzero().squeeze(1).tolist()
         assert not rows, f"the covariate {name!r} changes nothing in the embeddings of the rows {rows}"
+
+
+def _factors_scale(model: Model, batch: Batch, counted: str) -> None:
+    """What is imputed of counts is multiplied by the row's factor, and the likelihood of those observed changes."""
+    twice = batch.with_context(batch.context, {counted: 2 * batch.size_factors[counted]})
+    have, lack = batch.column(counted), ~batch.column(counted)
+    one, other = model.impute(batch, K=2)[counted][lack], model.impute(twice, K=2)[counted][lack]
+    checks.same(other, 2 * one, f"the imputation of {counted!r} for twice the size factors, beside twice as much")
+    moved = (model.log_likelihood(twice, 3) - model.log_likelihood(batch, 3)).abs() > 1e-7
+    assert torch.equal(moved.cpu(), have), f"size factors of {counted!r} change the likelihood of the rows {moved}"
 
 
 def _decoders_are_told(model: Model, schema: Schema) -> None:
@@ -81,7 +95,14 @@ def _decoders_are_told(model: Model, schema: Schema) -> None:
 
 def _trains(case: Case, schema: Schema, batch: Batch) -> None:
     """Two epochs end with a finite loss."""
-    single = batch.with_values({m: x.float() for m, x in batch.x.items()}, batch.observed, {})
-    data = MultimodalDataset.from_batch(schema, single)
+    data = MultimodalDataset.from_batch(schema, _single(batch))
     run = mvcore.fit(case.make(schema).float(), data, epochs=2, batch_size=4, progress=False, hooks=False)
     assert math.isfinite(run.history[-1]["loss"]), f"a training with covariates ends with {run.history[-1]}"
+
+
+def _single(batch: Batch) -> Batch:
+    """The batch in float32."""
+    x = {m: values.float() for m, values in batch.x.items()}
+    context = {name: v.float() if v.is_floating_point() else v for name, v in batch.context.items()}
+    factors = {m: values.float() for m, values in batch.size_factors.items()}
+    return batch.with_values(x, batch.observed, {}).with_context(context, factors)

@@ -20,19 +20,13 @@ from mvcore.errors import BrokenPluginError, DataError
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.real import NormalLikelihood
 from mvcore.models.multimodal import MultimodalVAE
-from mvcore.plugins.registry import Registry
 from mvcore.testing.checks import (
     all_patterns,
-    check_conditions_on_every_subset,
     check_leaves_state_alone,
     check_neighbours,
-    check_no_rows,
     check_submodels,
 )
 from mvcore.testing.linear import LinearGaussian
-
-#: Models of every build; with the core alone the first is all there is.
-MODELS = [m for m in ("multimodal", "mopoe", "nexus", "jnf", "mmvaeplus") if Registry.installed().matching("model", m)]
 
 COVARIATES = (CovariateSpec(name="age"), CovariateSpec(name="site", categories=3))
 
@@ -248,34 +242,6 @@ def test_a_component_whose_builder_takes_other_arguments_is_refused_by_name() ->
         mvcore.create("multimodal", Schema.from_shapes({"a": (2,)}))
     assert "mvcore:mlp" in str(caught.value)
     assert "unexpected keyword argument 'context_dim'" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_keeps_rows_apart_and_conditions_on_every_subset(name: str) -> None:
-    data = MultimodalDataset(**table(9))
-    model = small(data, name)
-    model.fit_transforms(data)
-    batch = data.batch()
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_given_context(model, batch)
-    check_no_rows(model, batch)
-    draws = model.generate(3, context={"age": [50.0], "site": [1], "dose": [[0.0, 1.0]]})
-    assert {m: v.shape for m, v in draws.items()} == {"a": (3, 4), "b": (3, 3)}
-    embedded = model.embed(batch)[:3]
-    mixed = {n: torch.cat([v[:3], v[3:].flip(0)]) for n, v in batch.context.items()}
-    other = Batch(batch.x, batch.observed, context=mixed, size_factors=batch.size_factors)
-    assert not torch.equal(mixed["age"], batch.context["age"])
-    torch.testing.assert_close(model.embed(other)[:3], embedded)
-    changed = {**batch.context, "age": batch.context["age"] + 20}
-    moved = model.embed(Batch(batch.x, batch.observed, context=changed, size_factors=batch.size_factors))
-    assert bool(((moved[:3] - embedded).abs() > 1e-7).any(1).all())
-
-
-def check_leaves_given_context(model: Any, batch: Batch) -> None:
-    """Inference with context leaves it as it was."""
-    before = {n: v.clone() for n, v in batch.context.items()}
-    model.impute(batch, K=2)
-    assert all(torch.equal(v, before[n]) for n, v in batch.context.items())
 
 
 def test_without_covariates_inference_leaves_all_as_it_was() -> None:

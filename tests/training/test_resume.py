@@ -49,12 +49,17 @@ def assert_same(one: mvcore.Run, other: mvcore.Run) -> None:
         assert torch.equal(value, other.model.state_dict()[name]), name
 
 
+@pytest.fixture(scope="module")
+def whole() -> mvcore.Run:
+    """The training that nothing interrupts."""
+    return fit(make())
+
+
 @pytest.mark.parametrize("steps", [0, 1, 3, 5, 6, 7, 11])
 @pytest.mark.parametrize("every", [1, 2, None])
 def test_a_training_stopped_after_any_step_ends_with_the_same_weights_and_history(
-    tmp_path: Path, steps: int, every: int | None
+    tmp_path: Path, whole: mvcore.Run, steps: int, every: int | None
 ) -> None:
-    whole = fit(make())
     with pytest.raises(Stop):
         fit(make(), checkpoint=tmp_path, checkpoint_steps=every, callbacks=[StopAfter(steps)])
     torch.manual_seed(99)  # another state of the generators, other weights
@@ -62,8 +67,8 @@ def test_a_training_stopped_after_any_step_ends_with_the_same_weights_and_histor
     assert_same(whole, resumed)
 
 
-def test_checkpoints_change_nothing(tmp_path: Path) -> None:
-    assert_same(fit(make()), fit(make(), checkpoint=tmp_path))
+def test_checkpoints_change_nothing(tmp_path: Path, whole: mvcore.Run) -> None:
+    assert_same(whole, fit(make(), checkpoint=tmp_path))
 
 
 def test_a_finished_training_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -14,16 +14,7 @@ import mvcore
 from mvcore.distributions import DiagonalNormal
 from mvcore.errors import DataError
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -159,12 +150,3 @@ def test_partial_rows_are_refused_where_that_was_asked_for(world: LinearGaussian
     model = make(world, partial="refuse")
     with pytest.raises(DataError, match=r"10 of 12 rows lack a modality.*partial='refuse'.*partial='elbo'"):
         model(world.sample(12, observed=torch.cat([PARTIAL[:10], torch.ones(2, 3, dtype=torch.bool)])))
-
-
-def test_checks_of_every_model(world: LinearGaussian) -> None:
-    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
-    model = make(world)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)

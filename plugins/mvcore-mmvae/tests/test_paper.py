@@ -12,16 +12,7 @@ import mvcore
 from mvcore.data import Schema
 from mvcore.distributions import DiagonalLaplace, Encoded
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
-    small,
-)
+from mvcore.testing import LinearGaussian, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -141,14 +132,3 @@ def test_defaults_are_the_papers() -> None:
     assert isinstance(mixture.components, DiagonalLaplace)
     torch.testing.assert_close(mixture.components.scale.mean(-1), torch.ones(2, 4).double())  # D · softmax
     assert [name for name, _ in model.latent_prior.named_parameters()] == ["log_scale"]
-
-
-@pytest.mark.parametrize("fields", [{"loss.samples": 3}, {"loss": {"use": "iwae", "samples": 2}, **NORMAL}])
-def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
-    model = make(world.schema, **fields)
-    check_submodels(lambda schema: make(schema, **fields), model, batch)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,8 +21,6 @@ from mvcore.models import Model
 from mvcore.testing import (
     LinearGaussian,
     all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
     check_neighbours,
     check_no_rows,
     check_submodels,
@@ -393,7 +390,7 @@ def test_the_mean_of_the_estimated_over_the_exact_likelihood_is_one(world: Linea
     assert float(error.max()) < 0.05
 
 
-# Partial rows, and what every model promises
+# Partial rows
 
 
 @ESTIMATORS
@@ -413,30 +410,11 @@ def _with_scales(model: Model) -> Model:
     return model
 
 
-def test_renaming_the_order_of_the_modalities_changes_nothing(world: LinearGaussian, rows: mvcore.Batch) -> None:
-    turned = mvcore.Batch({m: rows.x[m] for m in ("c", "a", "b")}, rows.observed[:, [2, 0, 1]])
-    model = make(world.schema, **{"loss.samples": 3})
-    other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))), **{"loss.samples": 3})
-    other.load_state_dict(model.state_dict())
-    with fixed_noise():
-        torch.testing.assert_close(other(turned).loss, model(rows).loss)
-
-
 def test_a_modality_without_a_private_latent_is_decoded_from_the_shared_one(world: LinearGaussian) -> None:
     model = make(world.schema, private_dim={"a": 1, "b": 3}, **{"loss.samples": 2})
     batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
     assert decoded(model, batch)["c"].shape[1] == D
     check_neighbours(model, batch)
-    check_no_rows(model, batch)
-
-
-@ESTIMATORS
-def test_checks_of_every_model(world: LinearGaussian, estimator: str) -> None:
-    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
-    model = make(world.schema, **{"loss.samples": 2, "loss.estimator": estimator})
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
     check_no_rows(model, batch)
 
 
@@ -489,19 +467,6 @@ def test_a_loss_put_together_by_hand_refuses_other_components(world: LinearGauss
     model.joint_posterior.subsets = "all"
     with pytest.raises(ConfigError, match="'all'"):
         model(rows)
-
-
-def test_a_saved_model_comes_back_with_its_auxiliary_priors(
-    world: LinearGaussian, rows: mvcore.Batch, tmp_path: Path
-) -> None:
-    model = make(world.schema, **{"loss.samples": 2})
-    mvcore.save(model, tmp_path / "model")
-    again = mvcore.load(tmp_path / "model").double()
-    assert again.config == model.config
-    for name in SIZES:
-        torch.testing.assert_close(again.loss.auxiliary[name].log_scale, model.loss.auxiliary[name].log_scale)
-    with fixed_noise():
-        torch.testing.assert_close(again(rows).loss, model(rows).loss)
 
 
 def test_the_command_line_describes_the_model_and_its_loss() -> None:

@@ -8,4 +8,5 @@ class TestMoPoE(ModelSuite):
     configs = (
         {"loss.stratified": True},
         {"latent_dim": 3, "posterior.prior_expert": "every", "private_dim": 2, "loss.stratified": True},
+        {"posterior.prior_expert": "full", "loss.samples": 2, "loss.stratified": True},
     )

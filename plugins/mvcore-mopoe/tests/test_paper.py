@@ -10,17 +10,7 @@ import torch
 import mvcore
 from mvcore.data import Schema
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -151,33 +141,3 @@ def test_an_absent_modality_draws_its_private_latent_from_the_prior() -> None:
     draws = model.encode(batch, 20_000)["private/a"]
     assert float(draws.mean().abs()) < 0.02
     assert float(draws.std()) == pytest.approx(1, abs=0.02)
-
-
-@pytest.mark.parametrize("private_dim", [0, 2])
-@pytest.mark.parametrize("prior_expert", ["none", "every"])
-def test_a_row_has_the_loss_of_a_model_built_on_its_modalities(
-    world: LinearGaussian, prior_expert: str, private_dim: int
-) -> None:
-    fields = {"posterior.prior_expert": prior_expert, "private_dim": private_dim}
-    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
-    check_submodels(lambda s: make(s, **fields), make(world.schema, **fields), batch)
-
-
-def test_renaming_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch = world.sample(7, observed=all_patterns(3))
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    model = make(world.schema)
-    other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
-    other.load_state_dict(model.state_dict())
-    with sigma_points():
-        torch.testing.assert_close(other(turned).loss, model(batch).loss)
-
-
-@pytest.mark.parametrize("fields", [{}, {"private_dim": 2}, {"posterior.prior_expert": "full"}])
-def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=all_patterns(3).repeat(2, 1))
-    model = make(world.schema, **fields)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)

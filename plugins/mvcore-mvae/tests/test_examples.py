@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import mvcore
 
 
+@pytest.mark.slow
 def test_mfeat_with_a_third_of_the_views_missing(check_mfeat: Callable[..., dict[str, float]]) -> None:
     scores = check_mfeat(lambda data: mvcore.create("mvae", data, latent_dim=20))
     assert len(scores) == 7

@@ -13,17 +13,7 @@ import mvcore
 from mvcore.data import Schema
 from mvcore.errors import ConfigError
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, check_no_rows, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -131,29 +121,9 @@ def test_each_network_runs_once_for_all_terms(world: LinearGaussian) -> None:
     assert calls == {f"{kind}/{m}": 1 for kind in ("encoders", "decoders") for m in SIZES}
 
 
-@pytest.mark.parametrize("fields", [{}, {"loss.unimodal": False, "posterior.prior_expert": "none"}])
-def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=PATTERNS)
-    model = make(world.schema, **fields)
-    check_submodels(lambda schema: make(schema, **fields), model, batch)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)
-
-
 def test_no_rows_with_random_subsets(world: LinearGaussian) -> None:
     model = make(world.schema, **{"loss.subsets": 2})
     check_no_rows(model, world.sample(14, observed=PATTERNS))
-
-
-def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch, model = world.sample(7, observed=all_patterns(3)), make(world.schema)
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
-    other.load_state_dict(model.state_dict())
-    with sigma_points():
-        torch.testing.assert_close(other(turned).loss, model(batch).loss)
 
 
 def test_a_mixture_and_private_latents_are_refused() -> None:

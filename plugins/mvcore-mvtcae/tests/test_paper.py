@@ -11,18 +11,7 @@ import mvcore
 from mvcore.data import Schema
 from mvcore.errors import ConfigError
 from mvcore.models import Model
-from mvcore.testing import (
-    LinearGaussian,
-    all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
-    fixed_noise,
-    sigma_points,
-    small,
-)
+from mvcore.testing import LinearGaussian, all_patterns, fixed_noise, sigma_points, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
@@ -128,26 +117,6 @@ def test_by_default_all_divergences_of_a_row_weigh_the_same() -> None:
     encoded = model.encode_modalities(batch).experts["c"]
     expert = kl_divergence(Normal(q.loc, q.scale), Normal(encoded.loc, encoded.log_scale.exp())).sum(-1).mean()
     torch.testing.assert_close(terms["correlation/c"], (expert / 6).detach())
-
-
-@pytest.mark.parametrize("fields", [{}, {"private_dim": 2}, {"loss.alpha": 0.7}])
-def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=PATTERNS)
-    model = make(world.schema, **fields)
-    check_submodels(lambda schema: make(schema, **fields), model, batch)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)
-
-
-def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch, model = world.sample(7, observed=all_patterns(3)), make(world.schema)
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
-    other.load_state_dict(model.state_dict())
-    with sigma_points():
-        torch.testing.assert_close(other(turned).loss, model(batch).loss)
 
 
 @pytest.mark.parametrize("fields", [{}, {"loss.alpha": 0.7, "private_dim": 2}])
