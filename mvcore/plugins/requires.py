@@ -21,6 +21,7 @@ from mvcore.plugins.spec import ComponentConfig
 PUBLISHED = frozenset(
     {
         "mvcore",
+        "mvcore-cmvae",
         "mvcore-gpoe",
         "mvcore-jmvae",
         "mvcore-jnf",
