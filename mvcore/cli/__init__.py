@@ -37,6 +37,9 @@ class _OneFileEach(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            raise click.exceptions.Exit(130) from None
         except Exception as error:
             if ctx.params["traceback"] or getattr(error, "errno", None) == errno.EPIPE:  # click ends quietly by EPIPE
                 raise

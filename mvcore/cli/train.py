@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +28,30 @@ def command(config: Path, out: Path | None, changes: tuple[str, ...], quiet: boo
 
     folder = out or Path("runs") / config.stem
     finished = (folder / "model").exists()
-    run = runs.train(config, folder, changes, progress=not quiet, say=partial(click.echo, err=True))
+    with _termination() as terminated:
+        try:
+            run = runs.train(config, folder, changes, progress=not quiet, say=partial(click.echo, err=True))
+        except KeyboardInterrupt:
+            saved = (folder / "checkpoint" / "checkpoint.pt").exists()
+            where = f"The training so far is in {folder}/; the same command goes on from there."
+            click.echo(f"Interrupted. {where if saved else 'Nothing was trained yet.'}", err=True)
+            raise click.exceptions.Exit(143 if terminated else 130) from None
     last = run.history[-1]
     done = "The run was finished already, after" if finished else "Trained"
     click.echo(f"{done} {len(run.history)} epochs; loss {last['loss']:.4g}. The model is in {folder / 'model'}/.")
+
+
+@contextmanager
+def _termination() -> Iterator[list[int]]:
+    """Inside, SIGTERM interrupts as Ctrl-C does, and is listed."""
+    terminated: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        terminated.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -14,7 +14,7 @@ _SHARED: ContextVar[torch.Generator | None] = ContextVar("mvcore_shared_generato
 
 
 def shared_generator() -> torch.Generator:
-    """The generator, on the host, of what a loss draws once for a batch, and hence alike on every rank.
+    """The generator, on the host, of what a loss draws once for a batch: alike on every rank and in every micro-batch.
 
     Draws for a row come from torch's global generator, which every rank seeds by itself: with one seed for all, rows on
     different ranks would share their noise, and the gradient's variance would not fall with their number. A draw that
@@ -22,8 +22,7 @@ def shared_generator() -> torch.Generator:
 
         size = int(torch.randint(2, M, (), generator=shared_generator()))
 
-    Every rank must draw from it as often. In a training by one process, and outside ``fit``, it is torch's global
-    generator.
+    Inside ``fit`` it is seeded by the training's seed and the step; outside it is torch's global generator.
     """
     return _SHARED.get() or torch.default_generator
 
@@ -33,19 +32,19 @@ class Draws:
     """The generators of one rank, seeded.
 
     Args:
-        seed: The seed of the training: of torch's global generators where there is one rank, else of what all share.
+        seed: The seed of the training.
         rank: This rank.
         ranks: How many there are.
     """
 
     def __init__(self, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self._shared = None if ranks == 1 else torch.Generator().manual_seed(seed)
+        self._seed = seed
         torch.manual_seed(seed if ranks == 1 else _seeds(seed, ranks)[rank])
 
     @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Inside, ``shared_generator`` is that of the ranks."""
-        token = _SHARED.set(self._shared)
+    def shared(self, step: int) -> Iterator[None]:
+        """Inside, ``shared_generator`` is that of a step, from its start."""
+        token = _SHARED.set(torch.Generator().manual_seed((self._seed * 1_000_003 + step) % 2**63))
         try:
             yield
         finally:
@@ -56,15 +55,13 @@ class Draws:
         states = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             states["cuda"] = torch.cuda.get_rng_state()
-        return states if self._shared is None else states | {"shared": self._shared.get_state()}
+        return states
 
     def restore(self, states: Mapping[str, Tensor]) -> None:
         """Puts the generators back."""
         torch.set_rng_state(states["cpu"])
         if "cuda" in states and torch.cuda.is_available():
             torch.cuda.set_rng_state(states["cuda"])
-        if self._shared is not None:
-            self._shared.set_state(states["shared"])
 
 
 def _seeds(seed: int, ranks: int) -> list[int]:

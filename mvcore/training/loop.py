@@ -31,7 +31,7 @@ from mvcore.training.hooks import StopTraining
 from mvcore.training.interrupts import Interrupts
 from mvcore.training.state import Progress, State
 from mvcore.training.sums import Sums
-from mvcore.training.watch import NotFiniteError, Watch, check_validation
+from mvcore.training.watch import NotFiniteError, Watch, check_after, check_validation
 
 _TOGETHER = 10  #: Steps between two points inside an epoch at which several ranks may stop.
 
@@ -142,7 +142,7 @@ class Loop:
         self._settled = True
         self._halt_if_asked(stage)
         while self.at.epoch < epochs and not self._waited_enough(last):
-            means = self._epoch(module, optimizer, stage)
+            means = self._epoch(module, optimizer, stage, final=self.at.epoch == epochs - 1)
             row = {"epoch": len(self.at.history), "stage": stage.name, **means}
             self._close(row, stage)
             self._track(row)
@@ -183,7 +183,7 @@ class Loop:
         else:
             self.at.waited += 1
 
-    def _epoch(self, module: nn.Module, optimizer: Any, stage: Stage) -> dict[str, float]:
+    def _epoch(self, module: nn.Module, optimizer: Any, stage: Stage, *, final: bool) -> dict[str, float]:
         self.model.train()
         for frozen in stage.frozen:
             frozen.eval()
@@ -198,6 +198,10 @@ class Loop:
             self.tell("mvcore_step_end", model=self.model, output=output, step=self.at.step)
             if self.at.batch < len(parts):
                 self._between(stage)
+        if final and self.watch.is_far():  # no later step would show what the last one made of the weights
+            with isolated(self.model, None):
+                first = self.data.batch(parts[0]).to(self.accelerator.device)
+                check_after(self.model(first, stage=stage.name), self.at.step, self._where(stage))
         self._check(stage)
         return self._means()
 
@@ -219,7 +223,7 @@ class Loop:
         for i, piece in enumerate(pieces):
             batch: Batch = self.data.batch(piece).to(self.accelerator.device)
             last = i == len(pieces) - 1
-            with nullcontext() if last else self.accelerator.no_sync(module), self.draws.shared():
+            with nullcontext() if last else self.accelerator.no_sync(module), self.draws.shared(self.at.step):
                 output: LossOutput = module(batch, epoch=epoch, stage=stage.name)
                 self.sums.check(self.model, output)
                 # the factor makes the mean over ranks and the sum over micro-batches the mean over all rows

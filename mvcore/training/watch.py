@@ -15,6 +15,7 @@ from mvcore.losses.base import LossOutput
 from mvcore.models.base import Model
 from mvcore.training.sums import Sums
 
+_FAR = 1e4  # no weight of a model that was trained well
 _ADVICE = "Lower the learning rate, clip the gradient (clip_norm), or look for extreme values in the data."
 
 
@@ -60,6 +61,11 @@ class Watch:
         """Gives the model the last weights that were good."""
         if self._good:
             self.model.load_state_dict(self._good)
+
+    def is_far(self) -> bool:
+        """Whether a weight is so large that the next loss may not be finite; the host waits for the device."""
+        far = [p.detach().abs().amax() > _FAR for p in self.model.parameters() if p.numel()]
+        return bool(torch.stack(far).any()) if far else False
 
     def check(self, sums: Sums, steps: int, where: str) -> None:
         """Takes the weights for good, if they and the losses so far are finite; the host waits for the device.
@@ -109,14 +115,24 @@ def check_validation(output: LossOutput, steps: int, where: str) -> float:
     Raises:
         NotFiniteError: If it is not finite.
     """
+    return _finite(output, f"The validation loss is not finite in {where}", f"{steps} steps had been made.", steps)
+
+
+def check_after(output: LossOutput, steps: int, where: str) -> None:
+    """Looks at the loss of training rows under the weights that a training would end with.
+
+    Raises:
+        NotFiniteError: If it is not finite.
+    """
+    what = f"The loss is not finite after the last step in {where}"
+    _finite(output, what, f"Step {steps} of the training made it so.", steps - 1)
+
+
+def _finite(output: LossOutput, what: str, when: str, step: int) -> float:
     value = float(output.loss)
     if not math.isfinite(value):
         bad = [name for name, term in output.terms.items() if not bool(term.isfinite().all())]
-        raise NotFiniteError(
-            f"The validation loss is not finite ({value}) in {where}; {terms_text(['loss', *bad])} "
-            f"{steps} steps had been made.",
-            steps,
-        )
+        raise NotFiniteError(f"{what} ({value}); {terms_text(['loss', *bad])} {when}", step)
     return value
 
 

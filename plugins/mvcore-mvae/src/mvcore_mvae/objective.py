@@ -13,6 +13,7 @@ from mvcore.data import ModalitySpec
 from mvcore.distributions import Latents
 from mvcore.errors import ConfigError
 from mvcore.losses import LossOutput, Pass, warmed
+from mvcore.training import shared_generator
 from mvcore_mvae import MVAELossConfig
 
 
@@ -82,9 +83,11 @@ class MVAELoss(nn.Module):
         if self.unimodal:
             yield from ((m,) for m in names)
         if p.model.training and len(names) > 2:
+            generator = shared_generator()  # the terms are those of the batch, on whatever rank its rows are
             for _ in range(self.subsets):
-                size = int(torch.randint(2, len(names), ()))
-                yield tuple(names[i] for i in sorted(torch.randperm(len(names))[:size].tolist()))
+                size = int(torch.randint(2, len(names), (), generator=generator))
+                chosen = torch.randperm(len(names), generator=generator)[:size].tolist()
+                yield tuple(names[i] for i in sorted(chosen))
 
     def _term(self, p: Pass, names: tuple[str, ...]) -> _Term:
         view = p.encodings.only(names)
