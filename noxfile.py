@@ -64,8 +64,8 @@ def core(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("name", [nox.param(name, id=name) for name in PLUGINS])
 def plugin(session: nox.Session, name: str) -> None:
-    """Test one plugin, with the core and no other plugin."""
-    install_local(session, (name,), EXTRAS)
+    """Test one plugin, with the core and the plugins that it depends on."""
+    install_local(session, (*needs(name), name), EXTRAS)
     session.run("pytest", "-o", f"testpaths={PLUGINS[name] / 'tests'}", *session.posargs)
 
 
@@ -105,6 +105,13 @@ def requirements(project: Path, extras: Iterable[str] = ()) -> list[str]:
     for extra in extras:
         wanted += metadata["optional-dependencies"][extra]
     return [line for line in wanted if canonicalize_name(Requirement(line).name) not in LOCAL]
+
+
+def needs(name: str) -> list[str]:
+    """The plugins of this repository that one depends on."""
+    wanted = nox.project.load_toml(ROOT / PLUGINS[name] / "pyproject.toml")["project"]["dependencies"]
+    names = [canonicalize_name(Requirement(line).name) for line in wanted]
+    return [other for other in names if other in PLUGINS]
 
 
 def packages(plugin: Path) -> list[Path]:

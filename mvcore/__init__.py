@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mvcore.samplers.fitting import fit_sampler as fit_sampler
     from mvcore.storage.models import load as load, save as save
     from mvcore.training.fit import Run as Run, fit as fit
-    from mvcore.training.hooks import hookimpl as hookimpl
+    from mvcore.training.hooks import StopTraining as StopTraining, hookimpl as hookimpl
 else:
     __all__, __getattr__, __dir__ = face(
         __name__,
@@ -85,6 +85,6 @@ else:
             "samplers.fitting": ("fit_sampler",),
             "storage.models": ("load", "save"),
             "training.fit": ("Run", "fit"),
-            "training.hooks": ("hookimpl",),
+            "training.hooks": ("StopTraining", "hookimpl"),
         },
     )

@@ -31,11 +31,11 @@ class TrainingConfig(Typed):
     """Passes over the rows in all, divided among the model's stages."""
     batch_size: int = field(default=128, validator=_COUNT)
     """Rows of an optimizer step, over all ranks and micro-batches."""
-    lr: float = field(default=1e-3, validator=ranged(0, 100, above=True))
+    lr: float = field(default=1e-3, validator=ranged(0, 1e30, above=True))
     """Learning rate; with a schedule the highest."""
     seed: int = field(default=0, validator=ranged(0, 2**63 - 1))
     """Seed of torch's global generators and of the order of the rows."""
-    weight_decay: float = field(default=0.0, validator=ranged(0, 1000))
+    weight_decay: float = field(default=0.0, validator=ranged(0, 1e30))
     """Decoupled weight decay (AdamW)."""
     schedule: Schedule = field(default="constant", validator=validators.in_(get_args(Schedule)))
     """The learning rate in each stage: ``cosine`` falls to 0; ``one_cycle`` rises over three tenths and falls (Smith &

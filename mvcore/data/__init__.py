@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mvcore.faces import face
 
 if TYPE_CHECKING:
+    from mvcore.data.align import aligned as aligned
     from mvcore.data.batch import Batch as Batch
     from mvcore.data.dataset import MultimodalDataset as MultimodalDataset
     from mvcore.data.frames import from_frames as from_frames, to_frame as to_frame
@@ -22,6 +23,7 @@ else:
     __all__, __getattr__, __dir__ = face(
         __name__,
         {
+            "align": ("aligned",),
             "batch": ("Batch",),
             "dataset": ("MultimodalDataset",),
             "frames": ("from_frames", "to_frame"),

@@ -42,6 +42,20 @@ class Mixture:
         C, B = self.exists.shape
         return C, B
 
+    @property
+    def single(self) -> Diagonal:
+        """The one component ``(B, D)``.
+
+        Raises:
+            NotApplicableError: If there are several.
+        """
+        if self.shape[0] > 1:
+            raise NotApplicableError(
+                f"A mixture of {self.shape[0]} components has no divergence in closed form; estimate it from draws, as "
+                "log q(z) − log p(z): the loss elbo does with kl='monte_carlo', and iwae always."
+            )
+        return self.components[0]
+
     @cached_property
     def log_weights(self) -> Tensor:
         """Log-probabilities ``(C, B)``, −inf where a row has no such component."""
@@ -59,15 +73,15 @@ class Mixture:
         r"""The convex bound :math:`\sum_c \pi_c KL(q_c \| p)` of the divergence ``(B,)`` from a prior of one component.
 
         It is exact if C = 1.
+
+        Raises:
+            NotApplicableError: If the prior has several components.
         """
-        if prior.shape[0] > 1:
-            raise NotApplicableError(
-                "A mixture prior has no closed divergence; estimate it from draws: log q(z) − log p(z)."
-            )
+        single = prior.single
         if bool(self.exists.all()):
-            return (self.weights * self.components.kl(prior.components)).sum(0)
+            return (self.weights * self.components.kl(single)).sum(0)
         pairs = self._pairs().to(self.weights.device, non_blocking=True)  # of many subsets few exist in a partial row
-        parts = self.components.flatten().take(pairs).kl(prior.components[0])
+        parts = self.components.flatten().take(pairs).kl(single)
         shares = self.weights.reshape(-1)[pairs]
         return parts.new_zeros(self.shape[1]).index_add(0, pairs % self.shape[1], shares * parts)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from mvcore.plugins.spec import ComponentSpec, LossConfig
+from mvcore.plugins.spec import ComponentSpec, LossConfig, PriorConfig
 from mvcore.validators import not_negative, positive
 
 Divergence = Literal["convex", "monte_carlo"]
@@ -32,6 +32,10 @@ class ELBOConfig(LossConfig):
     stratified: bool = False
     """Whether every component of a mixture is drawn from, instead of one drawn at random for each row."""
 
+    def refuses_prior(self, prior: PriorConfig) -> str | None:
+        """Takes any prior where the divergence is estimated from draws."""
+        return None if self.kl == "monte_carlo" else super().refuses_prior(prior)
+
 
 @frozen(kw_only=True)
 class IWAEConfig(LossConfig):
@@ -45,6 +49,10 @@ class IWAEConfig(LossConfig):
     """Epochs over which β grows linearly from 0."""
     bound: Bound = "looser"
     """The logarithm is taken within each component (``looser``) or of the whole mixture (``tight``)."""
+
+    def refuses_prior(self, prior: PriorConfig) -> str | None:
+        """Takes any prior: its log-density is taken at the draws."""
+        return None
 
 
 @frozen(kw_only=True)

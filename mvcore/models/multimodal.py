@@ -109,7 +109,7 @@ class MultimodalVAE(Model):
     def posterior(self, encodings: Encodings) -> JointDistribution:
         """The joint posterior of the shared latent, and that of each private one."""
         prior, batch = self.latent_prior(), encodings.batch
-        shared = self.joint_posterior(encodings.experts, batch, prior.components[0])
+        shared = self.joint_posterior(encodings.experts, batch, prior)
         private = {m: self._private(m, encodings) for m in self.private_dims}
         return JointDistribution(shared, private, batch)
 

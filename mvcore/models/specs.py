@@ -135,7 +135,12 @@ class ComposedConfig(PartsConfig):
                 f"posterior and prior must be of one family; got posterior.family={families[0]!r} and "
                 f"prior.family={families[1]!r}"
             )
-        if reason := self.loss.refuses(self):
+        if self.prior.is_mixture and getattr(self.posterior, "prior_expert", "none") != "none":
+            raise ValueError(
+                "a prior of several components can't be an expert of a product; set posterior.prior_expert='none', got "
+                f"{self.posterior.prior_expert!r}"  # type: ignore[attr-defined]
+            )
+        if reason := self.loss.refuses(self) or self.loss.refuses_prior(self.prior):
             raise ValueError(reason)
 
     @property

@@ -21,8 +21,12 @@ from mvcore.plugins.spec import ComponentConfig
 PUBLISHED = frozenset(
     {
         "mvcore",
+        "mvcore-cmvae",
+        "mvcore-gpoe",
         "mvcore-jmvae",
         "mvcore-jnf",
+        "mvcore-mcvae",
+        "mvcore-mmjsd",
         "mvcore-mmvae",
         "mvcore-mmvaeplus",
         "mvcore-mopoe",

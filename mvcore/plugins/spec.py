@@ -89,6 +89,11 @@ class PriorConfig(ComponentConfig):
 
     __slots__ = ()
 
+    @property
+    def is_mixture(self) -> bool:
+        """Whether the density of the shared latent has several components, and so no divergence in closed form."""
+        return False
+
 
 class LossConfig(ComponentConfig):
     """Base of the configs of losses: ``build(config, *, modalities, latent_dim, private_dims)``."""
@@ -103,6 +108,19 @@ class LossConfig(ComponentConfig):
                 ``modality_dropout`` the loss may ask for.
         """
         return None
+
+    def refuses_prior(self, prior: PriorConfig) -> str | None:
+        """Why this loss can't train under a prior, as a sentence; None if it can.
+
+        By default a prior of several components is refused: it is no one density to take a divergence from. A loss that
+        takes the prior's log-density at its draws alone overrides this.
+        """
+        if not prior.is_mixture:
+            return None
+        return (
+            "this loss takes a divergence from the prior in closed form, which a prior of several components does not "
+            "have; set the loss to 'iwae', or to 'elbo' with kl='monte_carlo'"
+        )
 
 
 class SamplerConfig(ComponentConfig):

@@ -28,7 +28,8 @@ class JointPosterior(nn.Module, ABC):
     r"""Base of the joint posteriors :math:`q(z \mid x_O) = \sum_S \pi_S\, q_S(z)` with equal :math:`\pi_S`.
 
     A row has the components all of whose members it has (``each``, ``all``), or the one of what it has
-    (``observed``). A row that has nothing, as a view may leave it, gets the prior. ``fuse`` is all that a rule writes.
+    (``observed``). A row that has nothing, as a view may leave it, gets the prior, each of whose components is then one
+    of the row's. ``fuse`` is all that a rule writes; one with parameters of its modalities writes ``fuse_named`` too.
 
     Args:
         modalities: Names of the model's modalities.
@@ -76,25 +77,51 @@ class JointPosterior(nn.Module, ABC):
             The fused experts ``(C, B, D)``; where none is present, any finite values.
         """
 
-    def forward(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Diagonal) -> Mixture:
-        """The posterior of each row of a batch, or view, from the encoded observations of its modalities."""
+    def fuse_named(self, experts: Diagonal, S: Tensor, names: Sequence[str]) -> Diagonal:
+        """``fuse``, told whose experts they are: those of the modalities ``names``, and of the prior where one follows.
+
+        A rule with parameters of its modalities overrides this; ``fuse`` is then for all the model's modalities.
+        """
+        return self.fuse(experts, S)
+
+    def forward(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Mixture) -> Mixture:
+        """The posterior of each row of a batch, or view, from the encoded observations of its modalities.
+
+        Args:
+            encoded: What each modality's encoder made of the rows that have it.
+            batch: The rows.
+            prior: The prior of the shared latent, a mixture of one row.
+
+        Raises:
+            ConfigError: If a prior of several components is to be an expert.
+        """
+        if self.prior_expert != "none" and prior.shape[0] > 1:
+            raise ConfigError(
+                [f"a prior of {prior.shape[0]} components can't be an expert of a product; set prior_expert='none', "
+                 f"got {self.prior_expert!r}"], "posterior",
+            )  # fmt: skip
         # sums of precisions in half precision would be another posterior
         with torch.autocast(batch.device.type, enabled=False):
             return self._mixture(encoded, batch, prior)
 
-    def _mixture(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Diagonal) -> Mixture:
-        subsets, exists = self._components(batch)
-        with_prior = bool(subsets[:, -1].any()) or not batch.names
-        subsets = subsets if with_prior else subsets[:, :-1]
+    def _mixture(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Mixture) -> Mixture:
+        count, names = prior.shape[0], batch.names
+        subsets, exists = self._components(batch, count)
+        uses_prior = bool(subsets[:, len(names) :].any())
+        with_prior = uses_prior or not names
+        subsets = subsets if with_prior else subsets[:, : len(names)]
         single = torch.equal(subsets, torch.eye(subsets.shape[1]))
         experts = self._experts(encoded, batch, 0.0 if single else torch.inf)
         if with_prior:
-            experts = _append(experts, prior, len(batch))
+            experts = _append(experts, prior.components, len(batch))
         weights = share_equally(exists, experts.loc)
+        if uses_prior and count > 1:  # in a row with nothing the prior's components have the prior's weights
+            weights = torch.cat([weights[:-count], weights[-count:] * count * prior.weights])
         if single:
             return Mixture(experts, weights, exists)
         S = subsets.to(experts.loc, non_blocking=True)
-        return Mixture(self.fuse(experts, S), weights, exists, lambda c, rows: self._fuse_pairs(experts, S, c, rows))
+        fused = self.fuse_named(experts, S, names)
+        return Mixture(fused, weights, exists, lambda c, rows: self._fuse_pairs(experts, S, (c, rows), names))
 
     @final
     def to_family(self, loc: Tensor, log_scale: Tensor) -> Diagonal:
@@ -104,15 +131,16 @@ class JointPosterior(nn.Module, ABC):
             log_scale = log_scale.log_softmax(-1) + math.log(log_scale.shape[-1])
         return self.family(loc, log_scale)
 
-    def _fuse_pairs(self, experts: Diagonal, S: Tensor, component: Tensor, rows: Tensor) -> Diagonal:
+    def _fuse_pairs(self, experts: Diagonal, S: Tensor, pairs: tuple[Tensor, Tensor], names: Sequence[str]) -> Diagonal:
         """Fuses again for some pairs ``(N,)`` alone: each is a row in which only the subset's members are present."""
+        component, rows = pairs
         member = S[component].T[..., None] > 0
         chosen = experts[:, rows]
         present = type(experts)(chosen.loc.where(member, 0), chosen.log_scale.where(member, torch.inf))
-        return self.fuse(present, S.new_ones(1, len(member)))[0]
+        return self.fuse_named(present, S.new_ones(1, len(member)), names)[0]
 
-    def _components(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Members of each subset ``(C, M + 1)``, the prior last, and the rows ``(C, B)`` that have the component."""
+    def _components(self, batch: Batch, priors: int = 1) -> tuple[Tensor, Tensor]:
+        """Members of each subset ``(C, M + P)``, the prior's P parts last, and the rows ``(C, B)`` that have it."""
         members = _subsets(len(batch.names), self.subsets)
         have = batch.observed.to(members)
         empty = have.sum(1) == 0
@@ -120,7 +148,7 @@ class JointPosterior(nn.Module, ABC):
             exists = ~empty[None] | (self.prior_expert == "every")
         else:
             exists = (members @ have.T) == members.sum(1, keepdim=True)
-        subsets = torch.cat([members, self._with_prior(members)[:, None]], 1)
+        subsets = torch.cat([members, self._with_prior(members)[:, None].expand(-1, priors)], 1)
         if self.subsets == "observed" and self.prior_expert == "full":  # complete rows have the prior, others not
             complete = have.sum(1) == len(self.modalities)
             with_prior = torch.stack([~complete, complete])
@@ -128,8 +156,8 @@ class JointPosterior(nn.Module, ABC):
             subsets = torch.cat([members.expand(2, -1), torch.tensor([[0.0], [1.0]])], 1)[used]
             exists = (exists & with_prior)[used]
         if not bool(exists.any(0).all()):  # a view left rows with nothing: they get a component that is the prior
-            alone = torch.eye(subsets.shape[1])[-1:]
-            return torch.cat([subsets, alone]), torch.cat([exists, empty[None]])
+            alone = torch.eye(subsets.shape[1])[-priors:]
+            return torch.cat([subsets, alone]), torch.cat([exists, empty.expand(priors, -1)])
         return subsets, exists
 
     def _with_prior(self, members: Tensor) -> Tensor:
@@ -170,9 +198,9 @@ def _subsets(size: int, kind: Subsets) -> Tensor:
 
 
 def _append(experts: Diagonal, prior: Diagonal, size: int) -> Diagonal:
-    """Adds the prior as one more expert."""
-    loc = prior.loc.expand(1, size, -1)
-    log_scale = prior.log_scale.expand(1, size, -1)
+    """Adds each component of the prior ``(P, 1, D)`` as one more expert."""
+    loc = prior.loc.expand(-1, size, -1)
+    log_scale = prior.log_scale.expand(-1, size, -1)
     if not len(experts.loc):
         return type(prior)(loc, log_scale)
     return type(experts)(torch.cat([experts.loc, loc]), torch.cat([experts.log_scale, log_scale]))

@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+import re
+import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
-from zipfile import BadZipFile
+from typing import Any, Literal, NamedTuple
 
 import attrs
-import torch
 from torch import Tensor
 
 from mvcore import config as configs
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import CheckpointError
+from mvcore.errors import CheckpointError, ConfigError
 from mvcore.models.base import Model
 from mvcore.options import TrainingConfig
 from mvcore.storage.writing import whole_file
+from mvcore.training.archive import before, read_archive, write_archive
+from mvcore.training.state import State
+from mvcore.validators import check_choice
 
 FILE = "checkpoint.pt"
-FORMAT = 1
+FORMAT = 2
 
 #: Options that may differ when a training goes on: they change no number.
 FREE = ("checkpoint_epochs", "checkpoint_steps", "trackers")
+
+#: Options that may differ in a fork besides.
+FORKED = ("lr", "weight_decay", "clip_norm")
+
+
+class Difference(NamedTuple):
+    """A value in which two trainings differ, by its path."""
+
+    path: str
+    there: Any
+    here: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.there!r}, {self.here!r}"
 
 
 def fingerprint(
@@ -44,15 +61,27 @@ def fingerprint(
     }
 
 
-def write(folder: Path, state: Mapping[str, Any]) -> None:
-    """Writes a checkpoint whole or not at all; an older one stays until the new one stands."""
+def write(folder: Path, state: State) -> None:
+    """Writes a checkpoint whole or not at all; the last one becomes the one before."""
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / FILE) as file:
-        torch.save({"format": FORMAT, **state}, file)
+        write_archive({"format": FORMAT, **attrs.asdict(state, recurse=False)}, file)
+        _keep(folder / FILE)
 
 
-def read(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+def roll_back(folder: Path) -> None:
+    """Puts the checkpoint before the last one in its place, if there is one."""
+    with suppress(FileNotFoundError):
+        before(folder / FILE).replace(folder / FILE)
+
+
+def read(folder: Path, expected: Mapping[str, Any], *, fork: bool = False) -> State | None:
     """The checkpoint in a folder, None if there is none.
+
+    Args:
+        folder: The folder.
+        expected: The ``fingerprint`` of the training that goes on from it.
+        fork: Whether the options in ``FORKED``, and weights of losses, may differ.
 
     Raises:
         CheckpointError: If it is damaged, or of another model, other data or other options; it names what differs.
@@ -63,15 +92,27 @@ def read(folder: Path, expected: Mapping[str, Any]) -> dict[str, Any] | None:
     state = _load(file)
     if state is None:
         return None
-    stored = json.loads(state["fingerprint"])
-    if differences := list(_differences(stored, json.loads(json.dumps(expected)))):
-        shown = "\n  ".join(differences[:8])
+    found = [difference for difference in differing(state, expected) if not (fork and _may_differ(difference))]
+    if found:
+        shown = "\n  ".join(map(str, found[:6]))
+        hint = f" A fork may differ in {', '.join(FORKED)} and in the weights of the loss." if fork else ""
         raise CheckpointError(
             f"{str(file)!r} is of another training. What differs (there, here):\n  {shown}\n"
-            "Choose another folder, or give the training the same model, data and options.",
+            f"Choose another folder, or give the training the same model, data and options.{hint}",
             path=file,
         )
     return state
+
+
+def forked(state: State, expected: Mapping[str, Any]) -> list[str]:
+    """The options in which a fork differs from what it goes on from."""
+    differ = {difference.path for difference in differing(state, expected)}
+    return [name for name in FORKED if f"options.{name}" in differ]
+
+
+def differing(state: State, expected: Mapping[str, Any]) -> list[Difference]:
+    """In what a checkpoint's training and another one differ."""
+    return list(_differences(json.loads(state.fingerprint), json.loads(json.dumps(expected))))
 
 
 def weights(folder: str | os.PathLike[str], which: Literal["best", "last"] = "last") -> dict[str, Tensor]:
@@ -85,39 +126,50 @@ def weights(folder: str | os.PathLike[str], which: Literal["best", "last"] = "la
     Raises:
         CheckpointError: If there is no checkpoint, or it is damaged.
     """
+    check_choice("which", which, ("best", "last"))
     file = Path(folder) / FILE
     state = _load(file)
     if state is None:
         raise CheckpointError(f"{str(folder)!r} holds no checkpoint.", path=file)
-    found: dict[str, Tensor] = state["model"] if which == "last" or state["kept"] is None else state["kept"]
-    return found
+    kept: dict[str, Tensor] | None = state.progress["kept"]
+    return dict(state.model) if which == "last" or kept is None else kept
 
 
-def random_states() -> dict[str, Tensor]:
-    """The state of torch's global generators on this rank."""
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def restore_random_states(states: Mapping[str, Tensor]) -> None:
-    """Puts torch's global generators back."""
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-
-
-def _load(file: Path) -> dict[str, Any] | None:
+def _load(file: Path) -> State | None:
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+        content = read_archive(file)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (RuntimeError, OSError, EOFError, BadZipFile, pickle.UnpicklingError, ValueError) as fault:
-        raise CheckpointError(f"{str(file)!r} is damaged: {fault}. Remove it to start anew.", path=file) from fault
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise CheckpointError(f"{str(file)!r} is no checkpoint of this version of mvcore.", path=file)
-    return state
+    try:
+        return State(**content)
+    except ConfigError as fault:
+        raise CheckpointError(f"{str(file)!r} is no whole checkpoint: {fault}", path=file) from fault
+
+
+def _keep(file: Path) -> None:
+    """Keeps the checkpoint that is there as the one before, so that at every moment there is one in its place."""
+    if not file.exists():
+        return
+    link = file.with_name(f".{file.name}-before")
+    link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(file)
+    except OSError:  # a file system without links
+        shutil.copyfile(file, link)
+    link.replace(before(file))
+
+
+_WEIGHTS = re.compile(r"model\.config\.(loss\.|(.*\.)?(alpha|beta\w*|gamma|weight)(\.|$))")
+
+
+def _may_differ(difference: Difference) -> bool:
+    """Whether a fork may differ there: in the options of a step, and in the numbers by which losses are weighted."""
+    if difference.path in {f"options.{name}" for name in FORKED}:
+        return True
+    numbers = isinstance(difference.there, float) or isinstance(difference.here, float)
+    return numbers and bool(_WEIGHTS.match(difference.path))
 
 
 def _summary(data: MultimodalDataset) -> dict[str, Any]:
@@ -127,9 +179,9 @@ def _summary(data: MultimodalDataset) -> dict[str, Any]:
     return {"rows": len(data), "observed": {m: len(batch.x[m]) for m in batch.names}, "sums": sums}
 
 
-def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in [*one, *(k for k in other if k not in one)]:
-            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-    elif one != other:
-        yield f"{path}: {one!r}, {other!r}"
+def _differences(there: Any, here: Any, path: str = "") -> Iterator[Difference]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(k for k in here if k not in there)]:
+            yield from _differences(there.get(key), here.get(key), f"{path}.{key}" if path else key)
+    elif there != here:
+        yield Difference(path, there, here)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, final
 
@@ -12,15 +13,19 @@ from accelerate import Accelerator
 from attrs import evolve, field, frozen
 from tqdm.auto import tqdm
 
+from mvcore.arguments import shown
 from mvcore.data.align import aligned
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import CheckpointError, DataError
+from mvcore.errors import CheckpointError, ConfigError, DataError
 from mvcore.models.base import Model
 from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
+from mvcore.storage.lock import locked
 from mvcore.training import checkpoint as checkpoints
 from mvcore.training.hooks import make_manager, names
-from mvcore.training.joining import check_joined, make_accelerator
+from mvcore.training.interrupts import Interrupts
 from mvcore.training.loop import Loop, lengths
+from mvcore.training.ranks import check_ranks, make_accelerator
+from mvcore.training.tracking import check_trackers, tracked
 
 
 @final
@@ -36,6 +41,8 @@ class Run:
     """The seed of the batches' order and of the draws."""
     hooks: tuple[str, ...] = ()
     """What took part: hooks of installed distributions, and the callbacks."""
+    stopped: bool = False
+    """Whether a hook ended it before its time, by ``StopTraining``; ``fit`` with ``resume=True`` goes on from there."""
 
 
 def fit(
@@ -55,6 +62,7 @@ def fit(
     patience: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    fork: bool = False,
     checkpoint_epochs: int | None = None,
     checkpoint_steps: int | None = None,
     trackers: Sequence[Tracker] = (),
@@ -86,6 +94,9 @@ def fit(
         checkpoint: A folder for checkpoints; None for none.
         resume: Whether to go on from the folder's checkpoint, if it has one; the run then ends with the weights and
             the history of one that was never interrupted, bit by bit on one machine.
+        fork: Like ``resume``, but ``lr``, ``weight_decay``, ``clip_norm`` and the weights of the loss in the model's
+            config may differ from those of the checkpoint; the training goes on with those given here. The schedule
+            must be ``constant`` or ``plateau``.
         checkpoint_epochs: Epochs between two checkpoints.
         checkpoint_steps: Steps between two checkpoints inside an epoch.
         trackers: ``tensorboard``, ``mlflow``, ``wandb``, through accelerate.
@@ -98,65 +109,104 @@ def fit(
         DataError: If the data does not fit the model.
         ConfigError: If an option is out of its range, or a callback is never called.
         CheckpointError: If the folder's checkpoint is damaged or of another training, or may not be resumed.
-        TrainingError: If processes of a launcher are not joined, or if the loss is not finite. The last checkpoint is
-            kept; the model holds the weights that gave it.
+        TrainingError: If other processes were launched that accelerate did not join; if the loss is not finite. The
+            last checkpoint is kept; the model holds the weights that gave it.
     """
     options = _options(
         model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=weight_decay, schedule=schedule,
         clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
-        checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=tuple(trackers) or None,
+        checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=trackers or None,
     )  # fmt: skip
+    folder = _folder(checkpoint)
     data, validation = _check(model, data, validation, options)
-    folder = None if checkpoint is None else Path(checkpoint)
+    stages = lengths(model.stages(), options.epochs)
     _check_accelerator(accelerator, options)
-    accelerator = accelerator or make_accelerator(options, folder)
+    if fork:
+        _check_fork(folder, options)
     manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
-    torch.manual_seed(options.seed)
-    loop = Loop(model, data, validation, options, accelerator, manager.hook, folder)
-    if folder is not None:
-        _take_up(loop, folder, resume)
-    if options.trackers:
-        accelerator.init_trackers(
-            "mvcore", {k: v for k, v in loop.fingerprint.get("options", {}).items() if v is not None}
+    model.sampler = None  # it was fitted to other latents
+    accelerator = accelerator or make_accelerator(options, folder)
+    check_ranks(accelerator)
+    with ExitStack() as stack:
+        if folder is not None and accelerator.is_main_process:
+            stack.enter_context(locked(folder))
+        interrupts = stack.enter_context(Interrupts(active=folder is not None))
+        loop = Loop(model, data, validation, options, accelerator, manager.hook, folder, interrupts)
+        if folder is not None:
+            _take_up(loop, folder, resume=resume or fork, fork=fork)
+        stack.enter_context(tracked(accelerator, model, options))
+        loop.tell("mvcore_fit_start", model=model, data=data, epochs=options.epochs)
+        silent = not (progress and accelerator.is_main_process)
+        bar = stack.enter_context(tqdm(total=options.epochs, disable=silent, unit="epoch"))
+        loop.run(stages, bar)
+        model.eval()
+        if interrupts.asked and loop.stopped:
+            raise KeyboardInterrupt(f"The checkpoint in {str(folder)!r} is that of the last step; see fit's resume.")
+        run = Run(
+            model=model, history=loop.at.history, seed=options.seed, hooks=tuple(names(manager)), stopped=loop.stopped
         )
-    manager.hook.mvcore_fit_start(model=model, data=data, epochs=options.epochs)
-    with tqdm(total=options.epochs, disable=not (progress and accelerator.is_main_process), unit="epoch") as bar:
-        loop.run(list(lengths(model.stages(), options.epochs)), bar)
-    model.eval()
-    run = Run(model=model, history=loop.history, seed=options.seed, hooks=tuple(names(manager)))
-    manager.hook.mvcore_fit_end(run=run)
-    if options.trackers:
-        accelerator.end_training()
+        loop.tell("mvcore_fit_end", run=run)
     return run
 
 
 def _options(model: Model, **given: Any) -> TrainingConfig:
     """The recipe of the model's config with what the caller gave in its place."""
+    if not isinstance(model, Model):
+        raise DataError(f"model must be a mvcore.Model; got {shown(model)}. mvcore.create makes one.")
     recipe = TrainingConfig() if model.config is None else model.config.recipe()
     return evolve(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
+def _folder(checkpoint: object) -> Path | None:
+    if checkpoint is None:
+        return None
+    try:
+        return Path(os.fsdecode(checkpoint))  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError([f"checkpoint: expected the path of a folder or None, got {shown(checkpoint)}"]) from None
+
+
 def _check_accelerator(accelerator: Accelerator | None, options: TrainingConfig) -> None:
     """An accelerator of the caller's has its own precision and trackers: others would be left out in silence."""
-    if accelerator is None:
-        return
-    if options.precision not in ("no", accelerator.mixed_precision):
-        raise ValueError(
+    check_trackers(options.trackers)
+    on_cpu = not torch.accelerator.is_available() if accelerator is None else accelerator.device.type == "cpu"
+    precision = options.precision if accelerator is None else accelerator.mixed_precision
+    faults = []
+    if precision == "fp16" and on_cpu:
+        faults.append("precision: 'fp16' needs a GPU, and here is a CPU; 'bf16' works on both")
+    if accelerator is not None and options.precision not in ("no", accelerator.mixed_precision):
+        faults.append(
             f"precision is {options.precision!r}, but the accelerator that was given has "
-            f"{accelerator.mixed_precision!r}; set it in Accelerator(mixed_precision=…) alone."
+            f"{accelerator.mixed_precision!r}; set it in Accelerator(mixed_precision=…) alone"
         )
-    if options.trackers:
-        raise ValueError(
-            f"trackers is {options.trackers!r}, but an accelerator was given; name them in Accelerator(log_with=…)."
+    if accelerator is not None and options.trackers:
+        faults.append(
+            f"trackers is {options.trackers!r}, but an accelerator was given; name them in Accelerator(log_with=…)"
         )
-    check_joined(accelerator)
+    if faults:
+        raise ConfigError(faults, "training")
+
+
+def _check_fork(folder: Path | None, options: TrainingConfig) -> None:
+    if folder is None:
+        raise ConfigError(["fork: it goes on from a checkpoint, so fit needs checkpoint=…"], "training")
+    if options.schedule in ("one_cycle", "cosine"):
+        raise ConfigError(
+            [f"fork: the schedule {options.schedule!r} has planned every step; take 'constant' or 'plateau'"],
+            "training",
+        )
 
 
 def _check(
     model: Model, data: MultimodalDataset, validation: MultimodalDataset | None, options: TrainingConfig
 ) -> tuple[MultimodalDataset, MultimodalDataset | None]:
     """The rows as the model has them."""
+    for name, rows in {"data": data, "validation": data if validation is None else validation}.items():
+        if not isinstance(rows, MultimodalDataset):
+            raise DataError(
+                f"{name} must be a mvcore.MultimodalDataset; got {shown(rows)}. mvcore.from_frames makes one of tables."
+            )
     if options.patience is not None and validation is None:
         raise DataError("Early stopping needs validation rows; give fit validation=…, or leave patience out.")
     data = aligned(data, model.schema, every=True)
@@ -167,7 +217,7 @@ def _check(
     return data, validation
 
 
-def _take_up(loop: Loop, folder: Path, resume: bool) -> None:
+def _take_up(loop: Loop, folder: Path, *, resume: bool, fork: bool) -> None:
     """Goes on from the folder's checkpoint, if there is one and that was asked for."""
     ranks = loop.accelerator.num_processes
     loop.fingerprint = checkpoints.fingerprint(loop.model, loop.data, loop.validation, loop.options, ranks)
@@ -176,7 +226,7 @@ def _take_up(loop: Loop, folder: Path, resume: bool) -> None:
             f"{str(folder)!r} holds the checkpoint of a training; go on with resume=True, or choose another folder.",
             path=folder,
         )
-    state = checkpoints.read(folder, loop.fingerprint)
+    state = checkpoints.read(folder, loop.fingerprint, fork=fork)
     if state is not None:
-        loop.resume(state)
+        loop.resume(state, checkpoints.forked(state, loop.fingerprint) if fork else ())
     loop.accelerator.wait_for_everyone()

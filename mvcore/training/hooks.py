@@ -2,7 +2,9 @@
 
 ::
 
-    fit_start ─▶ [ step_end … step_end ─▶ epoch_end ] … ─▶ fit_end
+    fit_start ─▶ [ step_end … step_end ─▶ epoch_end ─▶ checkpoint ] … ─▶ fit_end
+
+A hook that raises ``StopTraining`` ends the training: its checkpoint is saved, and ``fit`` returns as usual.
 
 Each fit has a manager of its own: hooks of installed distributions, under the entry-point group ``mvcore.hooks``, and
 the caller's ``callbacks`` register in it. No hook takes part in reading a config.
@@ -20,6 +22,8 @@ import pluggy
 from mvcore.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mvcore.data.dataset import MultimodalDataset
     from mvcore.losses.base import LossOutput
     from mvcore.models.base import Model
@@ -30,6 +34,16 @@ hookimpl = pluggy.HookimplMarker("mvcore")
 log = logging.getLogger(__name__)
 
 GROUP = "mvcore.hooks"
+
+
+class StopTraining(Exception):  # no error: nothing went wrong
+    """Raised by a hook to end the training.
+
+    ``fit`` saves the checkpoint, where there is a folder for it, closes the trackers and returns a run that is
+    ``stopped``; the model has the weights of that moment, with validation rows those of the best epoch of the stage so
+    far. No step is made after it; of several ranks all stop, inside an epoch within ten steps. Hooks that would be
+    called after the one that raised it are not called.
+    """
 
 
 class Hooks:
@@ -48,8 +62,12 @@ class Hooks:
         """An epoch ended; ``row`` is its line of the history."""
 
     @hookspec
+    def mvcore_checkpoint(self, model: Model, row: Mapping[str, Any] | None, folder: Path) -> None:
+        """A checkpoint was saved in the folder; called on every rank, with the last line of the history, if any."""
+
+    @hookspec
     def mvcore_fit_end(self, run: Run) -> None:
-        """A training ended."""
+        """A training ended, or was stopped."""
 
 
 def make_manager(callbacks: Iterable[object] = (), *, installed: bool = True) -> pluggy.PluginManager:

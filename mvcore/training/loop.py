@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
@@ -19,13 +20,24 @@ from tqdm.auto import tqdm
 
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import TrainingError
+from mvcore.errors import ConfigError, TrainingError
 from mvcore.inference.isolation import isolated
 from mvcore.losses.base import LossOutput
 from mvcore.models.base import Model, Stage
 from mvcore.options import TrainingConfig
 from mvcore.training import checkpoint
+from mvcore.training.draws import Draws
+from mvcore.training.hooks import StopTraining
+from mvcore.training.interrupts import Interrupts
+from mvcore.training.state import Progress, State
 from mvcore.training.sums import Sums
+from mvcore.training.watch import NotFiniteError, Watch, check_validation
+
+_TOGETHER = 10  #: Steps between two points inside an epoch at which several ranks may stop.
+
+
+class _Halt(Exception):
+    """Leaves the loops of a training that is to stop, between two steps, its checkpoint saved."""
 
 
 @final
@@ -40,6 +52,7 @@ class Loop:
         accelerator: Devices, precision and ranks.
         hook: The hooks to call.
         folder: Where checkpoints go; None for none.
+        interrupts: Whether it is to stop at the end of the step under way.
     """
 
     def __init__(
@@ -51,105 +64,154 @@ class Loop:
         accelerator: Accelerator,
         hook: Any,
         folder: Path | None,
+        interrupts: Interrupts,
     ) -> None:
         self.model, self.data, self.validation, self.options = model, data, validation, options
-        self.accelerator, self.hook, self.folder = accelerator, hook, folder
-        self.history: list[dict[str, Any]] = []
-        self.step = 0  # steps of the whole training
-        self.stage = 0  # the stage under way, and the epoch and batch in it
-        self.epoch = self.batch = 0
-        self.best, self.waited = math.inf, 0
-        self.kept: dict[str, Tensor] | None = None
-        self.sums = Sums()
+        self.accelerator, self.hook, self.folder, self.interrupts = accelerator, hook, folder, interrupts
+        self.at, self.sums = Progress(), Sums()
+        self.stopped = False  # by a hook or an interrupt, before its time
         self.fingerprint: dict[str, Any] = {}
-        self._loaded: dict[str, Any] | None = None
+        self.draws = Draws(options.seed, accelerator.process_index, accelerator.num_processes)
+        self.watch = Watch(model, accelerator)
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._schedule: Any = None
+        self._loaded: State | None = None
+        self._forked: tuple[str, ...] = ()
+        self._saved_step: int | None = None  # of the checkpoint
+        self._asked = False  # whether a hook wants to stop
+        self._settled = False  # whether the state is one that a checkpoint may hold
 
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Takes over the state of a checkpoint; weights, optimizer and random states follow when the stage starts."""
-        self.model.load_state_dict(state["model"])
-        self.history = json.loads(state["history"])
-        for name in ("step", "stage", "epoch", "batch", "best", "waited", "kept"):
-            setattr(self, name, state[name])
-        own = state["ranks"][self.accelerator.process_index]
+    def resume(self, state: State, forked: Sequence[str] = ()) -> None:
+        """Takes over the state of a checkpoint; optimizer and random states follow when the stage starts.
+
+        Args:
+            state: The state.
+            forked: The options of the optimizer that are to be as they are here, not as they are there.
+        """
+        self.model.load_state_dict(state.model)
+        self.at = Progress.of(state.progress)
+        own = state.ranks[self.accelerator.process_index]
         self.sums = Sums(own["names"], own["totals"], own["first"])
-        self._loaded = dict(state)
+        self._loaded, self._forked, self._saved_step = state, tuple(forked), self.at.step
+
+    def tell(self, call: str, **what: Any) -> None:
+        """Calls a hook, which may ask to stop."""
+        try:
+            getattr(self.hook, call)(**what)
+        except StopTraining:
+            self._asked = True
 
     def run(self, stages: Sequence[tuple[Stage, int]], bar: tqdm[Any]) -> None:
         """Trains the stages that are left; a stage with validation data ends as it was after its best epoch."""
-        bar.update(len(self.history))
-        while self.stage < len(stages):
-            stage, epochs = stages[self.stage]
+        bar.update(len(self.at.history))
+        try:
+            self._run(stages, bar)
+        except _Halt:
+            self.stopped = True
+            if self.at.kept is not None:
+                self.model.load_state_dict(self.at.kept)
+        except NotFiniteError as fault:
+            self._back(fault)
+            raise
+        except KeyboardInterrupt:  # raised by a hook; one from the terminal waits for the end of the step
+            if self._settled and self.accelerator.num_processes == 1:
+                with suppress(TrainingError):
+                    self._checked_save(stages[self.at.stage][0])
+            raise
+
+    def _run(self, stages: Sequence[tuple[Stage, int]], bar: tqdm[Any]) -> None:
+        while self.at.stage < len(stages):
+            stage, epochs = stages[self.at.stage]
             with _frozen(stage):
-                self._stage(stage, epochs, bar, last=self.stage == len(stages) - 1)
-            self.stage, self.epoch, self.best, self.waited, self.kept = self.stage + 1, 0, math.inf, 0, None
-            self._loaded = None
-            if self.folder is not None and self.stage == len(stages):
-                self._save(None, None)  # a finished training has nothing left to do when it is asked to go on
+                self._stage(stage, epochs, bar, last=self.at.stage == len(stages) - 1)
+            self.at.next_stage()
+            self._optimizer = self._schedule = self._loaded = None
+            if self.at.stage == len(stages):
+                self._save()  # a finished training has nothing left to do when it is asked to go on
 
     def _stage(self, stage: Stage, epochs: int, bar: tqdm[Any], *, last: bool) -> None:
         self.model.to(self.accelerator.device)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         adam = torch.optim.AdamW if self.options.weight_decay else torch.optim.Adam
         chosen = adam(parameters, lr=self.options.lr, weight_decay=self.options.weight_decay, fused=True)
-        schedule = self._schedule(chosen, epochs)
+        self._optimizer, self._schedule = chosen, self._schedule_of(chosen, epochs)
         module, optimizer = self.accelerator.prepare(self.model, chosen)
         if self._loaded is not None:
-            self._restore(chosen, schedule)
-        while self.epoch < epochs and not self._waited_enough(last):
-            row: dict[str, Any] = {
-                "epoch": len(self.history),
-                "stage": stage.name,
-                **self._epoch(module, optimizer, schedule, stage),
-            }
-            self._judge(row, stage)
-            self.history.append(row)
-            self.epoch, self.batch, self.sums = self.epoch + 1, 0, Sums()
-            if isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
-                schedule.step(row.get("validation_loss", row["loss"]))
+            self._restore(chosen)
+        self.watch.keep()
+        self._settled = True
+        self._halt_if_asked(stage)
+        while self.at.epoch < epochs and not self._waited_enough(last):
+            means = self._epoch(module, optimizer, stage)
+            row = {"epoch": len(self.at.history), "stage": stage.name, **means}
+            self._close(row, stage)
             self._track(row)
-            self.hook.mvcore_epoch_end(model=self.model, row=row)
+            self.tell("mvcore_epoch_end", model=self.model, row=row)
             shown = {"stage": stage.name} | {k: f"{row[k]:.4g}" for k in ("loss", "validation_loss") if k in row}
             bar.set_postfix(shown, refresh=False)
             bar.update()
-            if self.epoch % self.options.checkpoint_epochs == 0 or self.epoch == epochs:
-                self._save(chosen, schedule)
-        if self.kept is not None:
-            self.model.load_state_dict(self.kept)
+            ends = self.at.epoch == epochs or self._waited_enough(last)
+            saves = ends or self.at.epoch % self.options.checkpoint_epochs == 0
+            if saves and not (ends and last):  # at the very end the finished training is saved instead
+                self._save()
+            self._halt_if_asked(stage, saved=saves and not (ends and last))
+        if self.at.kept is not None:
+            self.model.load_state_dict(self.at.kept)
+
+    def _close(self, row: dict[str, Any], stage: Stage) -> None:
+        """Ends an epoch: its row of the history is complete."""
+        self._settled = False
+        if self.validation is not None:
+            row["validation_loss"] = self._validate(stage)
+            self._judge(row["validation_loss"])
+        self.at.history.append(row)
+        self.at.epoch, self.at.batch, self.sums = self.at.epoch + 1, 0, Sums()
+        if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
+            self._schedule.step(row.get("validation_loss", row["loss"]))
+        self._settled = True
 
     def _track(self, row: Mapping[str, Any]) -> None:
         numbers = {name: value for name, value in row.items() if isinstance(value, float)}
         self.accelerator.log(numbers, step=int(row["epoch"]))
 
     def _waited_enough(self, last: bool) -> bool:
-        return last and self.options.patience is not None and self.waited >= self.options.patience
+        return last and self.options.patience is not None and self.at.waited >= self.options.patience
 
-    def _judge(self, row: dict[str, Any], stage: Stage) -> None:
-        if self.validation is None:
-            return
-        row["validation_loss"] = self._validate(stage)
-        if row["validation_loss"] < self.best:
-            self.best, self.waited, self.kept = row["validation_loss"], 0, copy.deepcopy(self.model.state_dict())
+    def _judge(self, loss: float) -> None:
+        if loss < self.at.best:
+            self.at.best, self.at.waited, self.at.kept = loss, 0, copy.deepcopy(self.model.state_dict())
         else:
-            self.waited += 1
+            self.at.waited += 1
 
-    def _epoch(self, module: nn.Module, optimizer: Any, schedule: Any, stage: Stage) -> dict[str, float]:
+    def _epoch(self, module: nn.Module, optimizer: Any, stage: Stage) -> dict[str, float]:
         self.model.train()
         for frozen in stage.frozen:
             frozen.eval()
-        parts = _order(len(self.data), self.options, len(self.history))
-        for i in range(self.batch, len(parts)):
-            self._batch(module, optimizer, parts[i], self.epoch + i / len(parts), stage)
-            if schedule is not None and not isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
-                schedule.step()
-            self.batch = i + 1
-            steps = self.options.checkpoint_steps
-            if steps is not None and self.step % steps == 0 and self.batch < len(parts):
-                self._check(stage)
-                self._save(optimizer, schedule)
+        parts = _order(len(self.data), self.options, len(self.at.history))
+        for i in range(self.at.batch, len(parts)):
+            self._settled = False
+            output = self._batch(module, optimizer, parts[i], self.at.epoch + i / len(parts), stage)
+            if self._schedule is not None and not isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
+                self._schedule.step()
+            self.at.step, self.at.batch = self.at.step + 1, i + 1
+            self._settled = True
+            self.tell("mvcore_step_end", model=self.model, output=output, step=self.at.step)
+            if self.at.batch < len(parts):
+                self._between(stage)
         self._check(stage)
         return self._means()
 
-    def _batch(self, module: nn.Module, optimizer: Any, rows: Tensor, epoch: float, stage: Stage) -> None:
+    def _between(self, stage: Stage) -> None:
+        """What may come between two steps of an epoch."""
+        steps = self.options.checkpoint_steps
+        saves = steps is not None and self.at.step % steps == 0
+        if saves:
+            self._checked_save(stage)
+        # ranks agree seldom, for each time they wait for each other
+        if self.accelerator.num_processes == 1 or self.at.step % _TOGETHER == 0:
+            self._halt_if_asked(stage, saved=saves)
+
+    def _batch(self, module: nn.Module, optimizer: Any, rows: Tensor, epoch: float, stage: Stage) -> LossOutput:
         """One optimizer step, its rows divided among the ranks and into micro-batches that all ranks have alike."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         pieces = rows[rank::ranks].tensor_split(self.options.accumulate)
@@ -157,16 +219,16 @@ class Loop:
         for i, piece in enumerate(pieces):
             batch: Batch = self.data.batch(piece).to(self.accelerator.device)
             last = i == len(pieces) - 1
-            with nullcontext() if last else self.accelerator.no_sync(module):
+            with nullcontext() if last else self.accelerator.no_sync(module), self.draws.shared():
                 output: LossOutput = module(batch, epoch=epoch, stage=stage.name)
+                self.sums.check(self.model, output)
                 # the factor makes the mean over ranks and the sum over micro-batches the mean over all rows
                 self.accelerator.backward(output.loss * (len(piece) * ranks / len(rows)))
-            self.sums.add(output, len(batch), self.step)
+            self.sums.add(output, len(batch), self.at.step)
         if self.options.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
         optimizer.step()
-        self.step += 1
-        self.hook.mvcore_step_end(model=self.model, output=output, step=self.step)
+        return output
 
     def _means(self) -> dict[str, float]:
         """Means over all rows and ranks, in one transfer from the device."""
@@ -175,20 +237,10 @@ class Loop:
         return dict(zip(self.sums.names, values.tolist(), strict=True))
 
     def _check(self, stage: Stage) -> None:
-        """Raises a TrainingError that names what is not finite; the one place where the host waits for the device."""
-        assert self.sums.first is not None
-        first = self.accelerator.gather(self.sums.first[None]).amin(0)
-        if not bool((first < math.inf).any()):
-            return
-        began = float(first.min())  # one term's infinity is another's in the next step
-        bad = [n for n, step in zip(self.sums.names, first.tolist(), strict=True) if step == began]
-        modalities = sorted({n.partition("/")[2] for n in bad if "/" in n})
-        whose = f" Modalities: {', '.join(modalities)}." if modalities else ""
-        raise TrainingError(
-            f"The loss is not finite in epoch {self.epoch} of stage {stage.name!r}; terms that are not: "
-            f"{', '.join(bad)}.{whose} It began in step {int(began) + 1} of the training. Lower the learning "
-            "rate, clip the gradient (clip_norm), or look for extreme values in the data."
-        )
+        self.watch.check(self.sums, self.at.step, self._where(stage))
+
+    def _where(self, stage: Stage) -> str:
+        return f"epoch {self.at.epoch} of stage {stage.name!r}"
 
     def _validate(self, stage: Stage) -> float:
         """Mean loss of the validation rows, after every warm-up; every rank takes all of them."""
@@ -197,10 +249,10 @@ class Loop:
         with isolated(self.model, None):
             for batch in self.validation.batches(self.options.batch_size):
                 output = self.model(batch.to(self.accelerator.device), stage=stage.name)
-                total += float(output.loss) * len(batch)
+                total += check_validation(output, self.at.step, self._where(stage)) * len(batch)
         return total / len(self.validation)
 
-    def _schedule(self, optimizer: torch.optim.Optimizer, epochs: int) -> Any:
+    def _schedule_of(self, optimizer: torch.optim.Optimizer, epochs: int) -> Any:
         total = epochs * math.ceil(len(self.data) / self.options.batch_size)
         if self.options.schedule == "cosine":
             return lr_scheduler.CosineAnnealingLR(optimizer, max(1, total))
@@ -210,38 +262,69 @@ class Loop:
             return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10)
         return None
 
-    def _save(self, optimizer: Any, schedule: Any) -> None:
+    def _halt_if_asked(self, stage: Stage, *, saved: bool = False) -> None:
+        """Ends the training if a hook or an interrupt asked for it, on any rank; the checkpoint is saved."""
+        asked = self._asked or self.interrupts.asked
+        if self.accelerator.num_processes > 1:
+            asked = any(gather_object([asked]))
+        if asked:
+            if not saved:
+                self._checked_save(stage)
+            raise _Halt
+
+    def _checked_save(self, stage: Stage) -> None:
+        if self.at.batch:  # at the ends of epochs it was looked at
+            self._check(stage)
+        self._save()
+
+    def _save(self) -> None:
         if self.folder is None:
             return
-        own = {"random": checkpoint.random_states(), **vars(self.sums)}
+        own = {"random": self.draws.states(), **vars(self.sums)}
         ranks = gather_object([own])
-        if not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        names = ("step", "stage", "epoch", "batch", "best", "waited", "kept")
-        state = {
-            "fingerprint": json.dumps(self.fingerprint),
-            "history": json.dumps(self.history),
-            "model": self.model.state_dict(),
-            "optimizer": None if optimizer is None else optimizer.state_dict(),
-            "schedule": None if schedule is None else _plain(schedule.state_dict()),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "ranks": ranks,
-            **{name: getattr(self, name) for name in names},
-        }
-        checkpoint.write(self.folder, state)
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = State(
+                fingerprint=json.dumps(self.fingerprint),
+                progress=self.at.plain(),
+                model=self.model.state_dict(),
+                optimizer=None if self._optimizer is None else self._optimizer.state_dict(),
+                schedule=None if self._schedule is None else _plain(self._schedule.state_dict()),
+                scaler=None if scaler is None else scaler.state_dict(),
+                ranks=tuple(ranks),
+            )
+            checkpoint.write(self.folder, state)
+        self._saved_step = self.at.step
+        self.accelerator.wait_for_everyone()
+        row = self.at.history[-1] if self.at.history else None
+        self.tell("mvcore_checkpoint", model=self.model, row=row, folder=self.folder)
 
-    def _restore(self, optimizer: Any, schedule: Any) -> None:
+    def _back(self, fault: NotFiniteError) -> None:
+        """Back to what was sound: a checkpoint whose next step fails can't be gone on from."""
+        self.watch.put_back()
+        if self.folder is not None and self.accelerator.is_main_process and fault.step == self._saved_step:
+            checkpoint.roll_back(self.folder)
+
+    def _forked_fields(self) -> list[str]:
+        """What the optimizer's groups keep of the options that a fork changes."""
+        fields = {"lr": ["lr", "initial_lr"], "weight_decay": ["weight_decay", "decoupled_weight_decay"]}
+        return [field for name in self._forked for field in fields.get(name, [])]
+
+    def _restore(self, optimizer: torch.optim.Optimizer) -> None:
         assert self._loaded is not None
         state, self._loaded = self._loaded, None
-        if state["optimizer"] is not None:
-            optimizer.load_state_dict(state["optimizer"])
-        if schedule is not None and state["schedule"] is not None:
-            schedule.load_state_dict(state["schedule"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if state.optimizer is not None:
+            own = [{name: group[name] for name in self._forked_fields() if name in group} for group in
+                   optimizer.param_groups]  # fmt: skip
+            optimizer.load_state_dict(dict(state.optimizer))
+            for group, here in zip(optimizer.param_groups, own, strict=True):
+                group.update(here)
+        if self._schedule is not None and state.schedule is not None:
+            self._schedule.load_state_dict(state.schedule)
+        if self.accelerator.scaler is not None and state.scaler is not None:
+            self.accelerator.scaler.load_state_dict(dict(state.scaler))
         self.sums.to(self.accelerator.device)
-        checkpoint.restore_random_states(state["ranks"][self.accelerator.process_index]["random"])
+        self.draws.restore(state.ranks[self.accelerator.process_index]["random"])
 
 
 class _frozen:
@@ -259,19 +342,30 @@ class _frozen:
             parameter.requires_grad_(True)
 
 
-def lengths(stages: Sequence[Stage], epochs: int) -> Iterator[tuple[Stage, int]]:
-    """Whole epochs for each stage, in proportion to their shares, with the given sum."""
-    total, done, share = sum(s.share for s in stages), 0, 0.0
-    for stage in stages:
-        share += stage.share
-        end = round(epochs * share / total)
-        yield stage, end - done
-        done = end
+def lengths(stages: Sequence[Stage], epochs: int) -> list[tuple[Stage, int]]:
+    """Whole epochs for each stage, one or more, in proportion to their shares, with the given sum.
+
+    Raises:
+        ConfigError: If there are fewer epochs than stages.
+    """
+    if epochs < len(stages):
+        named = ", ".join(repr(stage.name) for stage in stages)
+        raise ConfigError(
+            [f"epochs: the model trains in {len(stages)} stages ({named}), each for an epoch or more; got {epochs}"],
+            "training",
+        )
+    total = sum(s.share for s in stages)
+    ends = [0, *(round(epochs * sum(s.share for s in stages[: i + 1]) / total) for i in range(len(stages)))]
+    counts = [end - begin for begin, end in pairwise(ends)]
+    while 0 in counts:  # one of the longest stage's
+        counts[counts.index(max(counts))] -= 1
+        counts[counts.index(0)] += 1
+    return list(zip(stages, counts, strict=True))
 
 
 def _order(size: int, options: TrainingConfig, epoch: int) -> Sequence[Tensor]:
     """The rows of each batch of an epoch, on every rank the same."""
-    generator = torch.Generator().manual_seed(options.seed * 1_000_003 + epoch)
+    generator = torch.Generator().manual_seed((options.seed * 1_000_003 + epoch) % 2**63)
     parts: Sequence[Tensor] = torch.randperm(size, generator=generator).split(options.batch_size)
     return parts
 

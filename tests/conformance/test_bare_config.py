@@ -64,7 +64,7 @@ class Plain(Model):
 
     def posterior(self, encodings: Encodings) -> JointDistribution:
         prior: Mixture = self.latent_prior()
-        shared = self.joint_posterior(encodings.experts, encodings.batch, prior.components[0])
+        shared = self.joint_posterior(encodings.experts, encodings.batch, prior)
         return JointDistribution(shared, {}, encodings.batch)
 
     def prior(self, encodings: Encodings | None = None) -> JointDistribution:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.distributions.diagonal import Diagonal, DiagonalLaplace, DiagonalNormal
 from mvcore.distributions.encoded import Encoded
+from mvcore.distributions.latents import Latents
 from mvcore.distributions.mixture import Mixture
 from mvcore.distributions.names import Family, ScaleMap
 from mvcore.errors import ConfigError
@@ -56,8 +57,21 @@ def encoded(batch: Batch) -> dict[str, Encoded]:
     return out
 
 
-def unit(family: type[Diagonal] = DiagonalNormal) -> Diagonal:
-    return family.unit(1, D, like=torch.zeros(1, dtype=torch.float64))
+def alone(density: Diagonal) -> Mixture:
+    """A prior of one component ``(1, D)``."""
+    return Mixture(density[None], torch.ones(1, 1).to(density.loc), torch.ones(1, 1, dtype=torch.bool))
+
+
+def unit(family: type[Diagonal] = DiagonalNormal) -> Mixture:
+    return alone(family.unit(1, D, like=torch.zeros(1, dtype=torch.float64)))
+
+
+def several(count: int, family: type[Diagonal] = DiagonalNormal) -> Mixture:
+    """A prior of several components whose weights are 1, 2, … in ratio."""
+    generator = torch.Generator().manual_seed(5)
+    loc = torch.randn(count, 1, D, dtype=torch.float64, generator=generator)
+    weights = torch.arange(1, count + 1, dtype=torch.float64)[:, None]
+    return Mixture(family(loc, 0.2 * loc), weights / weights.sum(), torch.ones(count, 1, dtype=torch.bool))
 
 
 def by_row(q: Mixture, row: int) -> list[tuple[float, list[float], list[float]]]:
@@ -105,7 +119,7 @@ def test_a_product_by_hand() -> None:
         "a": Encoded(torch.tensor([[1.0]]), torch.tensor([[0.0]])),
         "b": Encoded(torch.tensor([[4.0]]), torch.tensor([[math.log(0.5)]])),
     }
-    prior = DiagonalNormal.unit(1, 1)
+    prior = alone(DiagonalNormal.unit(1, 1))
     for prior_expert, precision in [("none", 5), ("every", 6), ("full", 6)]:
         q = ProductOfExperts(("a", "b"), prior_expert=prior_expert)(parts, batch, prior)  # type: ignore[arg-type]
         assert float(q.components.loc) == pytest.approx(17 / precision)
@@ -115,7 +129,7 @@ def test_a_product_by_hand() -> None:
 def test_a_product_counts_a_prior_of_any_location_and_scale() -> None:
     # prior N(2, 1/2): precision 4; expert N(1, 1): mean (1 + 8)/5
     batch = Batch.from_dense({"a": torch.zeros(1, 1)})
-    prior = DiagonalNormal(torch.tensor([[2.0]]), torch.tensor([[math.log(0.5)]]))
+    prior = alone(DiagonalNormal(torch.tensor([[2.0]]), torch.tensor([[math.log(0.5)]])))
     parts = {"a": Encoded(torch.tensor([[1.0]]), torch.tensor([[0.0]]))}
     q = ProductOfExperts(("a",), prior_expert="every")(parts, batch, prior)
     assert float(q.components.loc) == pytest.approx(9 / 5)
@@ -173,8 +187,8 @@ def test_a_partial_row_has_the_posterior_of_a_view_of_what_it_has(
     for row, pattern in enumerate(batch.observed.tolist()):
         names = [m for m, has in zip(NAMES, pattern, strict=True) if has]
         one = batch.select(torch.tensor([row])).only(names)
-        alone = posterior(encoded(one), one, unit())
-        for found, hand in zip(by_row(whole, row), by_row(alone, 0), strict=True):
+        own = posterior(encoded(one), one, unit())
+        for found, hand in zip(by_row(whole, row), by_row(own, 0), strict=True):
             assert [found[0], *found[1], *found[2]] == pytest.approx([hand[0], *hand[1], *hand[2]])
 
 
@@ -195,12 +209,13 @@ def test_a_row_with_nothing_has_the_prior(
     batch: Batch,
 ) -> None:
     posterior = rule(NAMES, subsets=subsets, prior_expert=prior_expert, family=family)
-    prior = {"normal": DiagonalNormal, "laplace": DiagonalLaplace}[family](
+    density = {"normal": DiagonalNormal, "laplace": DiagonalLaplace}[family](
         torch.tensor([[0.5, -1.0]], dtype=torch.float64), torch.tensor([[0.2, 0.7]], dtype=torch.float64)
     )
+    prior = alone(density)
     view = batch.only(given)
     q = posterior(encoded(view), view, prior)
-    assert type(q.components) is type(prior)
+    assert type(q.components) is type(density)
     torch.testing.assert_close(q.weights.sum(0), torch.ones(7, dtype=torch.float64))
     empty = ~view.observed.any(1)
     assert bool(empty.any())
@@ -228,8 +243,7 @@ def test_gradients_reach_every_expert_and_are_finite(
     prior = unit({"normal": DiagonalNormal, "laplace": DiagonalLaplace}[family])
     q = posterior(experts, batch, prior)
     draws = q.draw(3, "each")
-    density = Mixture(prior[None], torch.ones(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.bool))
-    (q.kl(density).sum() + draws.mean(q.log_prob(draws)).sum() + draws.mean(draws["shared"].sum(-1)).sum()).backward()
+    (q.kl(prior).sum() + draws.mean(q.log_prob(draws)).sum() + draws.mean(draws["shared"].sum(-1)).sum()).backward()
     for m in NAMES:
         for leaf in (experts[m].loc, experts[m].log_scale):
             assert leaf.grad is not None
@@ -309,3 +323,48 @@ def test_a_batch_without_rows(rule: type[JointPosterior], subsets: Subsets, batc
         q = rule(NAMES, subsets=subsets, prior_expert=prior_expert)(encoded(nobody), nobody, unit())  # type: ignore[arg-type]
         assert q.draw(2)["shared"].shape[1:] == (0, D)
         assert q.mean().shape == (0, D)
+
+
+@RULES
+@SUBSETS
+@pytest.mark.parametrize("names", [("a", "b"), ("c",), ()])
+def test_a_row_that_a_view_leaves_with_nothing_has_every_component_of_the_prior(
+    rule: type[JointPosterior], subsets: Subsets, names: tuple[str, ...], batch: Batch
+) -> None:
+    view, prior = batch.only(names), several(3)
+    posterior = rule(NAMES, subsets=subsets, prior_expert="none")
+    q, plain = posterior(encoded(view), view, prior), posterior(encoded(view), view, unit())
+    z = torch.randn(4, 7, D, dtype=torch.float64)
+    latents = Latents({"shared": z}, 7)
+    nothing = ~view.observed.any(1)
+    assert nothing.any()
+    torch.testing.assert_close(q.log_prob(latents)[:, nothing], prior.log_prob(latents)[:, nothing])
+    torch.testing.assert_close(q.log_prob(latents)[:, ~nothing], plain.log_prob(latents)[:, ~nothing])
+    torch.testing.assert_close(q.weights.sum(0), torch.ones(7, dtype=torch.float64))
+    for how in ("random", "each", "spread"):
+        assert q.draw(5, how)["shared"].isfinite().all()  # type: ignore[arg-type]
+
+
+def test_the_draws_of_a_row_with_nothing_are_those_of_the_prior(batch: Batch) -> None:
+    prior, view = several(3), batch.only(())
+    q = ProductOfExperts(NAMES, subsets="all", prior_expert="none")({}, view, prior)
+    torch.manual_seed(0)
+    drawn = q.draw(40_000)["shared"][:, 0]
+    mean = prior.mean()[0]
+    assert bool(((drawn.mean(0) - mean).abs() < 6 * drawn.std(0) / 200).all())
+    assert (q.draw(2, "each").component[0].bincount() == 7).all()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("prior_expert", ["every", "full"])
+def test_a_prior_of_several_components_is_no_expert(prior_expert: PriorExpert, batch: Batch) -> None:
+    posterior = ProductOfExperts(NAMES, prior_expert=prior_expert)
+    with pytest.raises(ConfigError, match=f"a prior of 2 components can't be an expert.*'none', got '{prior_expert}'"):
+        posterior(encoded(batch), batch, several(2))
+
+
+@SUBSETS
+def test_a_batch_without_rows_or_names_and_a_prior_of_several_components(subsets: Subsets, batch: Batch) -> None:
+    nobody = batch.select(torch.zeros(0, dtype=torch.long))
+    for view in (nobody, nobody.only(())):
+        q = ProductOfExperts(NAMES, subsets=subsets, prior_expert="none")(encoded(view), view, several(3))
+        assert q.draw(2)["shared"].shape[1:] == (0, D)

@@ -27,7 +27,7 @@ def test_a_second_process_is_kept_out_until_the_first_is_killed(tmp_path: Path) 
     with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(FileAccessError, match="Another process is at work in"), locked(folder):
+        with pytest.raises(FileAccessError, match="Another process is writing into"), locked(folder):
             pass
         first.send_signal(signal.SIGKILL)
         first.wait()

@@ -42,6 +42,10 @@ class MMVAEPlusLossConfig(LossConfig):
             return "the loss mmvaeplus predicts each modality from every single other; set modality_dropout=0"
         return None
 
+    def refuses_prior(self, prior: PriorConfig) -> str | None:
+        """Takes any prior: its log-density is taken at the draws."""
+        return None
+
 
 @frozen(kw_only=True)
 class MMVAEPlusConfig(ComposedConfig):
