@@ -257,10 +257,17 @@ class MissingExtraError(MvcoreError, ImportError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that ``name`` most likely stands for, None if there is none near."""
+    """The known name that ``name`` most likely stands for, None if there is none near; ``lr`` is near learning_rate."""
     if len(name) > _LONGEST_NAME:
         return None
-    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+    names = list(known)
+    initials = [other for other in names if _initials(other) == name or _initials(name) == other]
+    return next(iter([*difflib.get_close_matches(name, names, n=1), *initials]), None)
+
+
+def _initials(name: str) -> str:
+    words = name.replace("-", "_").split("_")
+    return "".join(word[:1] for word in words) if len(words) > 1 else ""
 
 
 class TrainingError(MvcoreError, ArithmeticError):

@@ -42,7 +42,7 @@ class TrainingConfig(Typed):
     Topin, 2018); ``plateau`` is halved after 10 epochs without a better validation loss."""
     clip_norm: float | None = field(default=None, validator=ranged(0, 1e30, above=True))
     """Largest norm of the gradient; None: any."""
-    accumulate: int = field(default=1, validator=_COUNT)
+    accumulate: int = field(default=1, validator=ranged(1, 10_000))
     """Micro-batches that a batch is divided into, to save memory. Each is weighted by its rows, so the gradient is that
     of the whole batch."""
     precision: Precision = field(default="no", validator=validators.in_(get_args(Precision)))

@@ -21,6 +21,7 @@ from mvcore.models.base import Model
 from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
 from mvcore.storage.lock import locked
 from mvcore.training import checkpoint as checkpoints
+from mvcore.training.arguments import check_flags, check_kind, folder_of, known_arguments, plain_number
 from mvcore.training.hooks import make_manager, names
 from mvcore.training.interrupts import Interrupts
 from mvcore.training.loop import Loop, lengths
@@ -45,6 +46,7 @@ class Run:
     """Whether a hook ended it before its time, by ``StopTraining``; ``fit`` with ``resume=True`` goes on from there."""
 
 
+@known_arguments
 def fit(
     model: Model,
     data: MultimodalDataset,
@@ -107,17 +109,19 @@ def fit(
 
     Raises:
         DataError: If the data does not fit the model.
-        ConfigError: If an option is out of its range, or a callback is never called.
+        ConfigError: If an option is unknown or out of its range, or a callback is never called.
         CheckpointError: If the folder's checkpoint is damaged or of another training, or may not be resumed.
         TrainingError: If other processes were launched that accelerate did not join; if the loss is not finite. The
             last checkpoint is kept; the model holds the weights that gave it.
     """
+    check_flags(resume=resume, fork=fork, progress=progress, hooks=hooks)
+    check_kind(accelerator, trackers)
     options = _options(
         model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=weight_decay, schedule=schedule,
         clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
         checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=trackers or None,
     )  # fmt: skip
-    folder = _folder(checkpoint)
+    folder = folder_of(checkpoint)
     data, validation = _check(model, data, validation, options)
     stages = lengths(model.stages(), options.epochs)
     _check_accelerator(accelerator, options)
@@ -155,16 +159,7 @@ def _options(model: Model, **given: Any) -> TrainingConfig:
     if not isinstance(model, Model):
         raise DataError(f"model must be a mvcore.Model; got {shown(model)}. mvcore.create makes one.")
     recipe = TrainingConfig() if model.config is None else model.config.recipe()
-    return evolve(recipe, **{name: value for name, value in given.items() if value is not None})
-
-
-def _folder(checkpoint: object) -> Path | None:
-    if checkpoint is None:
-        return None
-    try:
-        return Path(os.fsdecode(checkpoint))  # type: ignore[arg-type]
-    except TypeError:
-        raise ConfigError([f"checkpoint: expected the path of a folder or None, got {shown(checkpoint)}"]) from None
+    return evolve(recipe, **{name: plain_number(value) for name, value in given.items() if value is not None})
 
 
 def _check_accelerator(accelerator: Accelerator | None, options: TrainingConfig) -> None:

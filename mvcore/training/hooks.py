@@ -101,7 +101,13 @@ def _register(manager: pluggy.PluginManager, callback: object) -> None:
         manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as fault:  # ValueError: registered twice
         raise ConfigError([f"{_called(callback)}: {' '.join(str(fault).split())}"], "callbacks") from fault
-    if not manager.get_hookcallers(callback):
+    answered = {caller.name for caller in manager.get_hookcallers(callback) or ()}
+    calls = (name for name in vars(Hooks) if name.startswith("mvcore_"))
+    if answered and (left := [name for name in calls if hasattr(callback, name) and name not in answered]):
+        raise ConfigError(
+            [f"{_called(callback)} is never asked {left[0]}: it is not marked by @mvcore.hookimpl; {_HOW}"], "callbacks"
+        )
+    if not answered:
         raise ConfigError([f"{_called(callback)} answers no call{_meant(callback)}; {_HOW}"], "callbacks")
 
 
