@@ -50,13 +50,16 @@ class ModelConfig(ComponentConfig):
 
 
 class EncoderConfig(ComponentConfig):
-    """Base of the configs of encoders: ``build(config, *, modality, latent_dim, private_dim)``."""
+    """Base of the configs of encoders: ``build(config, *, modality, latent_dim, private_dim, context_dim)``."""
 
     __slots__ = ()
 
 
 class DecoderConfig(ComponentConfig):
-    """Base of the configs of decoders: ``build(config, *, modality, latent_dim, private_dim, n_outputs)``."""
+    """Base of the configs of decoders.
+
+    Their builders are ``build(config, *, modality, latent_dim, private_dim, n_outputs, context_dim)``.
+    """
 
     __slots__ = ()
 
