@@ -21,6 +21,7 @@ from mvcore.plugins.spec import ComponentConfig
 PUBLISHED = frozenset(
     {
         "mvcore",
+        "mvcore-crmvae",
         "mvcore-jmvae",
         "mvcore-jnf",
         "mvcore-mmvae",
