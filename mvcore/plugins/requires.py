@@ -22,6 +22,7 @@ PUBLISHED = frozenset(
     {
         "mvcore",
         "mvcore-crmvae",
+        "mvcore-dmvae",
         "mvcore-jmvae",
         "mvcore-jnf",
         "mvcore-mmvae",
