@@ -31,6 +31,7 @@ PUBLISHED = frozenset(
         "mvcore-mvae",
         "mvcore-mvtcae",
         "mvcore-nexus",
+        "mvcore-telbo",
     }
 )
 
