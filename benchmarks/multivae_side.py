@@ -51,11 +51,16 @@ def torchvision_stub() -> Iterator[None]:
 with torchvision_stub():
     from multivae.data.datasets.base import IncompleteDataset, MultimodalBaseDataset
     from multivae.models import (
+        CRMVAE,
+        DMVAE,
         JMVAE,
         JNF,
         MMVAE,
         MVAE,
         MVTCAE,
+        TELBO,
+        CRMVAEConfig,
+        DMVAEConfig,
         JMVAEConfig,
         JNFConfig,
         MMVAEConfig,
@@ -65,9 +70,10 @@ with torchvision_stub():
         MoPoEConfig,
         MVAEConfig,
         MVTCAEConfig,
+        TELBOConfig,
     )
     from multivae.models.base import BaseMultiVAE
-    from multivae.models.nn import BaseMultilatentEncoder
+    from multivae.models.nn import BaseJointEncoder, BaseMultilatentEncoder
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn.base_architectures import BaseDecoder, BaseEncoder
 
@@ -174,14 +180,45 @@ def jmvae(setting: Setting) -> JMVAE:
     return JMVAE(JMVAEConfig(**_sizes(setting), warmup=1), **_wrapped(setting, None))
 
 
-def training_step(model: BaseMultiVAE, rows: Rows) -> Callable[[], None]:
+def dmvae(setting: Setting, *, networks: Networks | None = None) -> DMVAE:
+    """DMVAE, which counts the shared latent's divergence once in each term."""
+    private = dict.fromkeys(setting.names, setting.private_dim)
+    return DMVAE(DMVAEConfig(**_sizes(setting), modalities_specific_dim=private), **_wrapped(setting, networks))
+
+
+def crmvae(setting: Setting, *, networks: Networks | None = None) -> CRMVAE:
+    """CRMVAE with its default β of 2.5 and its halved reconstructions."""
+    return CRMVAE(CRMVAEConfig(**_sizes(setting)), **_wrapped(setting, networks))
+
+
+def telbo(
+    setting: Setting, *, networks: Networks | None = None, joint_encoder: BaseJointEncoder | None = None
+) -> TELBO:
+    """TELBO, its likelihoods unweighted; the first epoch trains the joint VAE, later ones the surrogates."""
+    config = TELBOConfig(**_sizes(setting), warmup=1, uses_likelihood_rescaling=False)
+    return TELBO(config, **_wrapped(setting, networks), joint_encoder=joint_encoder)
+
+
+class SharedJointEncoder(BaseJointEncoder):
+    """mvcore's joint encoder in multivae's type, so that both have the same."""
+
+    def __init__(self, network: torch.nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.network, self.latent_dim = network, latent_dim
+
+    def forward(self, x: dict[str, Tensor]) -> ModelOutput:
+        q = self.network(x, {})
+        return ModelOutput(embedding=q.loc, log_covariance=2 * q.log_scale)
+
+
+def training_step(model: BaseMultiVAE, rows: Rows, *, epoch: int = 1) -> Callable[[], None]:
     """One step of multivae's trainer on one batch: forward, ``zero_grad``, backward, Adam."""
     model.train()
     inputs, n_rows = dataset(rows), len(rows.observed)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
 
     def step() -> None:
-        loss = model(inputs, epoch=1, dataset_size=n_rows, uses_ddp=False, batch_ratio=0.0).loss
+        loss = model(inputs, epoch=epoch, dataset_size=n_rows, uses_ddp=False, batch_ratio=0.0).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -88,9 +88,9 @@ def plugin(name: str, setting: Setting, networks: Networks | None = None, **fiel
     return model
 
 
-def jmvae(setting: Setting) -> Model:
-    """JMVAE whose joint encoder has a copy of each encoder and two layers of 512, as multivae's default has."""
-    model, copies = plugin("jmvae", setting), parts(setting)["encoders"]
+def joint(name: str, setting: Setting) -> Model:
+    """A model whose joint encoder has a copy of each encoder and two layers of 512, as multivae's default has."""
+    model, copies = plugin(name, setting), parts(setting)["encoders"]
     sizes = dict.fromkeys(setting.names, 2 * setting.latent_dim)
     model.joint_encoder = JointEncoder(sizes, copies, setting.latent_dim, (512, 512))
     return model
@@ -123,14 +123,16 @@ def batch_of(rows: Rows) -> Batch:
     return Batch(rows.packed()[0], rows.observed)
 
 
-def training_step(model: Model, rows: Rows) -> Callable[[], None]:
+def training_step(model: Model, rows: Rows, *, stage: str | None = None) -> Callable[[], None]:
     """One step on a batch that has just been made: forward, ``zero_grad``, backward, Adam."""
     model.train()
+    for module in [m for s in model.stages() if s.name == stage for m in s.frozen]:
+        module.eval().requires_grad_(False)
     x, observed = rows.packed()[0], rows.observed
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, fused=True)
 
     def step() -> None:
-        output = model(Batch(x, observed))
+        output = model(Batch(x, observed), stage=stage)
         optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
         optimizer.step()

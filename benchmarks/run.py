@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks import multivae_side as theirs, ours
+from benchmarks import multivae_side as theirs, ours, same_loss
 from benchmarks.handwritten import HandwrittenMoPoE
 from benchmarks.networks import make_networks
 from benchmarks.settings import (
@@ -107,7 +107,32 @@ def mmvae(name: str, missing: float, repeats: int) -> Iterator[Result]:
 
 def jmvae(name: str, repeats: int) -> Iterator[Result]:
     """JMVAE's step on complete rows, which multivae asks for."""
-    return step(name, ours.jmvae(IMAGES), theirs.jmvae(IMAGES), draw_rows(IMAGES), repeats)
+    return step(name, ours.joint("jmvae", IMAGES), theirs.jmvae(IMAGES), draw_rows(IMAGES), repeats)
+
+
+def dmvae(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """DMVAE's step."""
+    same_loss.check(name)
+    mine = ours.plugin("dmvae", IMAGES_PRIVATE, private_dim=IMAGES_PRIVATE.private_dim)
+    return step(name, mine, theirs.dmvae(IMAGES_PRIVATE), draw_rows(IMAGES_PRIVATE, missing=missing), repeats)
+
+
+def crmvae(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """CRMVAE's step."""
+    same_loss.check(name)
+    rows = draw_rows(IMAGES, missing=missing)
+    return step(name, ours.plugin("crmvae", IMAGES), theirs.crmvae(IMAGES), rows, repeats)
+
+
+def telbo(name: str, stage: str, epoch: int, repeats: int) -> Iterator[Result]:
+    """TELBO's step in one of its stages, on complete rows, which multivae asks for."""
+    same_loss.check(name)
+    rows = draw_rows(IMAGES)
+    cases = {
+        "mvcore": ours.training_step(ours.joint("telbo", IMAGES), rows, stage=stage),
+        "multivae": theirs.training_step(theirs.telbo(IMAGES), rows, epoch=epoch),
+    }
+    return compare(name, cases, repeats)
 
 
 def jnf(name: str, repeats: int) -> Iterator[Result]:
@@ -161,6 +186,12 @@ CASES: dict[str, Callable[[str, int], Iterator[Result]]] = {
     "MMVAE complete": lambda name, n: mmvae(name, 0.0, max(3, n // 2)),
     "MMVAE half missing": lambda name, n: mmvae(name, HALF_MISSING, max(3, n // 2)),
     "JMVAE complete": jmvae,
+    "DMVAE complete": lambda name, n: dmvae(name, 0.0, n),
+    "DMVAE half missing": lambda name, n: dmvae(name, HALF_MISSING, n),
+    "CRMVAE complete": lambda name, n: crmvae(name, 0.0, n),
+    "CRMVAE half missing": lambda name, n: crmvae(name, HALF_MISSING, n),
+    "TELBO, joint": lambda name, n: telbo(name, "joint", 1, n),
+    "TELBO, surrogates": lambda name, n: telbo(name, "surrogates", 2, n),
     "JNF sampling from two": lambda name, n: jnf(name, max(3, n // 3)),
     "joint likelihood, 784 features": lambda name, n: likelihood(name, FEATURES_784, max(3, n // 3)),
     "joint likelihood, 64 features": lambda name, n: likelihood(name, FEATURES_64, max(3, n // 3)),

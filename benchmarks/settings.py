@@ -55,6 +55,12 @@ BOUNDS = {
     ("MMVAE complete", "multivae"): 0.8,
     ("MMVAE half missing", "multivae"): 0.4,
     ("JMVAE complete", "multivae"): 0.8,
+    ("DMVAE complete", "multivae"): 0.7,
+    ("DMVAE half missing", "multivae"): 0.45,
+    ("CRMVAE complete", "multivae"): 0.8,
+    ("CRMVAE half missing", "multivae"): 0.5,
+    ("TELBO, joint", "multivae"): 0.8,
+    ("TELBO, surrogates", "multivae"): 0.8,
     ("joint likelihood, 784 features", "multivae"): 0.6,
     ("joint likelihood, 64 features", "multivae"): 0.35,
 }

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
 from attrs import Attribute
 
 from mvcore.errors import ConfigError, nearest
 
+T = TypeVar("T")
+
 __all__ = [
     "all_positive",
     "check_choice",
     "not_negative",
+    "per_modality",
     "positive",
     "ranged",
     "share",
@@ -86,3 +89,22 @@ def check_choice(name: str, value: object, choices: Any) -> None:
     near = nearest(value, names) if isinstance(value, str) else None
     expected = " or ".join(filter(None, (", ".join(map(repr, names[:-1])), repr(names[-1]))))
     raise ConfigError([f"{name}: expected {expected}, got {value!r}" + (f", did you mean {near!r}?" if near else "")])
+
+
+def per_modality(field: str, value: T | Mapping[str, T], names: Sequence[str], default: T) -> dict[str, T]:
+    """What each modality has of a field that holds one value for all, or a value for each that it names.
+
+    Args:
+        field: Its name, for errors.
+        value: What it holds.
+        names: The modalities.
+        default: The value of a modality that a mapping leaves out.
+
+    Raises:
+        ConfigError: If it names a modality that there is not.
+    """
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(names, value)
+    if unknown := sorted(set(value) - set(names)):
+        raise ConfigError([f"{field}: unknown modality {m!r} (the data has {', '.join(names)})" for m in unknown])
+    return {m: value.get(m, default) for m in names}

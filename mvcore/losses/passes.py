@@ -15,6 +15,7 @@ from mvcore.inference import estimators
 from mvcore.inference.encodings import Encodings
 
 if TYPE_CHECKING:
+    from mvcore.distributions.diagonal import Diagonal
     from mvcore.distributions.joint import JointDistribution
     from mvcore.models.multimodal import MultimodalVAE
 
@@ -75,3 +76,18 @@ class Pass:
     def private_kl(self) -> dict[str, Tensor]:
         """KL(q(w_m | x_m) ‖ p(w_m)) of each row ``(B,)``, 0 where m is not given."""
         return self.posterior.private_kl(self.prior)
+
+    def expert(self, name: str) -> Diagonal:
+        """q(z | x_m), the shared latent's expert of one modality, in the rows that it is given in, ``(n_m, D)``."""
+        encoded = self.encodings.experts[name]
+        return self.model.joint_posterior.to_family(encoded.loc, encoded.log_scale)
+
+    def expert_kl(self, name: str) -> Tensor:
+        """Σ_c π_c KL(q_c ‖ q_m) from the shared latent's posterior to an expert ``(B,)``, 0 where m is not given."""
+        q, rows = self.posterior.shared, self.given.rows(name)
+        components, weights = q.components, q.weights
+        if len(rows) < len(self.given):
+            components = components.map(lambda x: x.index_select(1, rows))
+            weights = weights.index_select(1, rows)
+        kl = (weights * components.kl(self.expert(name))).sum(0)
+        return kl.new_zeros(len(self.given)).index_copy(0, rows, kl)

@@ -1,24 +1,30 @@
-"""The base of models with an encoder of all modalities together, which complete rows alone can train."""
+"""The bases of models with an encoder of all modalities together, which complete rows alone can train."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import final
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from mvcore.build import Parts
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.data.views import widened
-from mvcore.distributions.diagonal import DiagonalNormal
+from mvcore.distributions.diagonal import DiagonalNormal, full
 from mvcore.distributions.joint import JointDistribution
+from mvcore.distributions.latents import Latents
+from mvcore.distributions.mixture import Mixture
 from mvcore.errors import DataError
 from mvcore.inference.encodings import Encodings
+from mvcore.inference.estimators import log_likelihoods
 from mvcore.likelihoods.observations import Observation
 from mvcore.models.base import Model
+from mvcore.models.specs import SurrogateConfig
 from mvcore.nn.joint import JointEncoder
 from mvcore.plugins.spec import ModelConfig
 from mvcore.priors.standard import StandardPrior
@@ -107,3 +113,97 @@ class JointModel(Model, ABC):
         x = {m: self.inputs[m](whole.x[m], whole.cells.get(m)) for m in whole.names}
         density: DiagonalNormal = self.joint_encoder(x, whole.cells, self.context_of(whole))
         return density
+
+
+class SurrogateModel(JointModel, ABC):
+    r"""A joint model with a normal surrogate q(z | x_m) for each modality, from which every other subset is inferred.
+
+    A surrogate stands for p(z | x_m), the prior included. With λ and μ the surrogates' precisions and means, the subset
+    O has, by ``exact``, the precision Σλ − (\|O\| − 1), at least min(1, min λ), and the mean Σλμ over it: surrogates
+    that are exact posteriors then give the exact posterior of every O. ``product`` is the plain product.
+
+    Args:
+        schema: The modalities.
+        parts: Their input transforms, encoders, decoders and weights.
+        joint_encoder: The encoder of complete rows.
+        config: The numbers.
+    """
+
+    config: SurrogateConfig
+
+    def __init__(self, schema: Schema, *, parts: Parts, joint_encoder: JointEncoder, config: SurrogateConfig) -> None:
+        super().__init__(
+            schema, parts=parts, joint_encoder=joint_encoder, latent_dim=config.latent_dim, partial=config.partial,
+            rule="elbo", config=config,
+        )  # fmt: skip
+
+    @final
+    def encode_modalities(self, batch: Batch) -> Encodings:
+        """Encodes each modality once, and the complete rows jointly."""
+        surrogates = self.surrogates(batch)
+        joint = self.encode_jointly(batch) if set(batch.names) == set(self.schema.names) else None
+        return Encodings(batch, surrogates, joint)
+
+    @final
+    def surrogates(self, batch: Batch) -> dict[str, DiagonalNormal]:
+        """q(z | x_m) of the rows that have each modality, ``(n_m, D)``."""
+        encoded = self.encode_each(batch)
+        return {m: DiagonalNormal(full(e.loc), full(e.log_scale)) for m, e in encoded.items()}
+
+    @final
+    def posterior(self, encodings: Encodings) -> JointDistribution:
+        """The joint posterior of complete rows, the product of the surrogates of others; the prior without any."""
+        q, B = self.infer(encodings), len(encodings.batch)
+        shared = Mixture(q[None], q.loc.new_ones(1, B), torch.ones(1, B, dtype=torch.bool))
+        return JointDistribution(shared, {}, encodings.batch)
+
+    @final
+    def infer(self, encodings: Encodings) -> DiagonalNormal:
+        """The posterior of each row ``(B, D)``."""
+        fused = self._product(encodings)
+        if encodings.joint is None:
+            return fused
+        whole = encodings.batch.observed.all(1).nonzero().squeeze(1).to(encodings.batch.device)
+        return fused.replaced(whole, encodings.joint)
+
+    @final
+    def bound_terms(self, batch: Batch, q: DiagonalNormal, *, kl: float = 1.0) -> dict[str, Tensor]:
+        """The negative bound of what each row has, by term ``(B,)``: −r_m E_q log p(x_m|z), and KL(q‖p) times ``kl``.
+
+        Args:
+            batch: The rows.
+            q: What each of them is inferred by ``(B, D)``.
+            kl: Weight of the divergence.
+        """
+        latents = Latents({"shared": q.rsample(self.config.samples)}, len(batch))
+        scored = log_likelihoods(self, batch, latents)
+        rows = {f"reconstruction/{m}": -self.modality_weights[m] * latents.mean(v) for m, v in scored.items()}
+        return {**rows, "kl": kl * q.kl(self.latent_prior().components[0])}
+
+    def _product(self, encodings: Encodings) -> DiagonalNormal:
+        """The product of the surrogates that each row has; the prior, if it has none."""
+        batch, experts = encodings.batch, encodings.experts
+        if not batch.names:
+            return DiagonalNormal.unit(len(batch), self.config.latent_dim, like=self.latent_prior.zeros)
+        with torch.autocast(batch.device.type, enabled=False):
+            precisions = batch.dense([torch.exp(-2 * experts[m].log_scale) for m in batch.names], 0.0)
+            means = batch.dense([experts[m].loc for m in batch.names], 0.0)
+            precision, weighted = precisions.sum(0), (precisions * means).sum(0)
+            if self.config.subsets == "exact":
+                present = precisions.where(precisions > 0, 1)  # what is absent must not lower the least precision
+                counts = batch.observed.sum(1, keepdim=True).to(precision)
+                precision = torch.maximum(precision - (counts - 1), present.amin(0).clamp(max=1))
+            return DiagonalNormal.natural(precision, weighted)
+
+
+@contextmanager
+def without_gradient(*modules: nn.Module) -> Iterator[None]:
+    """What runs inside sends no gradient to these modules' parameters, but through them."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -26,7 +26,7 @@ from mvcore.plugins.spec import (
 )
 from mvcore.posteriors.specs import ProductConfig
 from mvcore.priors.specs import StandardPriorConfig
-from mvcore.validators import not_negative, positive, share
+from mvcore.validators import not_negative, per_modality, positive, share, widths
 
 
 @frozen(kw_only=True)
@@ -112,6 +112,22 @@ class PartsConfig(ModelConfig):
 
 
 @frozen(kw_only=True)
+class SurrogateConfig(PartsConfig):
+    """Base of the configs of models with a joint encoder and a normal surrogate for each modality."""
+
+    samples: int = field(default=1, validator=positive)
+    """Draws of each row's posterior."""
+    joint_hidden: tuple[int, ...] = field(default=(512, 512), validator=widths)
+    """Widths of the joint encoder's hidden layers. Tables enter it as they are, anything else through a network like
+    the modality's encoder."""
+    subsets: Literal["exact", "product"] = "exact"
+    """Rows that lack a modality: ``exact``, the product of the surrogates over the prior that each of them but one
+    counts too often; ``product``, the plain product of the public library, which gives its published numbers."""
+    partial: Literal["elbo", "refuse"] = "elbo"
+    """Such rows in training: ``elbo`` trains them on the bound of their surrogates' product, ``refuse`` raises."""
+
+
+@frozen(kw_only=True)
 class ComposedConfig(PartsConfig):
     """Base of the configs of multimodal VAEs composed of any posterior, prior and loss; a paper's is a subclass."""
 
@@ -156,11 +172,7 @@ class ComposedConfig(PartsConfig):
 
     def private_dims(self, schema: Schema) -> dict[str, int]:
         """Dimensions of each modality's private latent."""
-        if isinstance(self.private_dim, int):
-            return dict.fromkeys(schema.names, self.private_dim)
-        if unknown := set(self.private_dim) - set(schema.names):
-            raise ConfigError([f"private_dim: unknown modality {m!r}" for m in sorted(unknown)])
-        return {m: self.private_dim.get(m, 0) for m in schema.names}
+        return per_modality("private_dim", self.private_dim, schema.names, 0)
 
 
 @frozen(kw_only=True)

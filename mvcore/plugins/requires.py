@@ -22,6 +22,8 @@ PUBLISHED = frozenset(
     {
         "mvcore",
         "mvcore-cmvae",
+        "mvcore-crmvae",
+        "mvcore-dmvae",
         "mvcore-gpoe",
         "mvcore-jmvae",
         "mvcore-jnf",
@@ -33,6 +35,7 @@ PUBLISHED = frozenset(
         "mvcore-mvae",
         "mvcore-mvtcae",
         "mvcore-nexus",
+        "mvcore-telbo",
     }
 )
 

@@ -102,6 +102,10 @@ class LinearGaussian:
         prior = {"likelihood": 0.0, "posterior": 1.0}[experts]
         return {m: _ExactEncoder(self.W[m], self.V[m], self.b[m], self.sigma[m], prior) for m in self.schema.names}
 
+    def joint_encoder(self) -> nn.Module:
+        """An encoder of complete rows that gives p(z | X), to stand in the place of a joint encoder."""
+        return _ExactJointEncoder(self)
+
     def decoders(self) -> dict[str, LikelihoodDecoder]:
         """The exact decoders, of the shared and the private latent side by side."""
         return {
@@ -137,6 +141,19 @@ class _ExactEncoder(nn.Module):
         shared = _exact(x - self.b, self.W, self.sigma, self.prior)
         private = _exact(x - self.b, self.V, self.sigma, 1.0)
         return Encoded(shared.loc, shared.log_scale, private.loc, private.log_scale)
+
+
+class _ExactJointEncoder(nn.Module):
+    def __init__(self, world: LinearGaussian) -> None:
+        super().__init__()
+        self.world = world
+        self.shift = nn.Parameter(torch.zeros(world.latent_dim, dtype=torch.float64))
+
+    def forward(
+        self, x: Mapping[str, Tensor], known: Mapping[str, Tensor], context: Tensor | None = None
+    ) -> DiagonalNormal:
+        exact = self.world.posterior(Batch.from_dense(x))
+        return DiagonalNormal(exact.loc + self.shift, exact.log_scale)
 
 
 class _ExactDecoder(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import combinations
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-import mvcore
 from mvcore.distributions import DiagonalNormal
 from mvcore.errors import DataError
 from mvcore.models import Model
@@ -19,20 +17,6 @@ from mvcore.testing import LinearGaussian, all_patterns, sigma_points, small
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
 PARTIAL = all_patterns(3)[:-1].repeat(2, 1)
-
-
-class ExactJoint(nn.Module):
-    """p(z | X) of the linear world, in the place of a joint encoder."""
-
-    def __init__(self, world: LinearGaussian) -> None:
-        super().__init__()
-        self.world, self.unused = world, nn.Parameter(torch.zeros((), dtype=torch.float64))
-
-    def forward(
-        self, x: Mapping[str, Tensor], known: Mapping[str, Tensor], context: Tensor | None = None
-    ) -> DiagonalNormal:
-        exact = self.world.posterior(mvcore.Batch.from_dense(x))
-        return DiagonalNormal(exact.loc + self.unused, exact.log_scale)
 
 
 @pytest.fixture
@@ -51,7 +35,7 @@ def exact(world: LinearGaussian, **fields: object) -> Model:
     """The same with p(z | x_m) and p(z | X) for encoders."""
     model = make(world, **fields)
     model.encoders.update(world.encoders("posterior"))
-    model.joint_encoder = ExactJoint(world)
+    model.joint_encoder = world.joint_encoder()
     return model
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from itertools import combinations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Normal
 
-import mvcore
 from mvcore.distributions import DiagonalNormal, Latents
 from mvcore.models import Model
 from mvcore.testing import LinearGaussian, all_patterns, fixed_noise, sigma_points, small
@@ -19,20 +17,6 @@ from mvcore.testing import LinearGaussian, all_patterns, fixed_noise, sigma_poin
 SIZES = {"a": 5, "b": 6, "c": 4}
 D = 2
 SHORT = {"hmc.steps": 6, "hmc.adapt": 3, "hmc.leapfrog": 3, "point_draws": 4}
-
-
-class ExactJoint(nn.Module):
-    """p(z | X) of the linear world, in the place of a joint encoder."""
-
-    def __init__(self, world: LinearGaussian) -> None:
-        super().__init__()
-        self.world, self.unused = world, nn.Parameter(torch.zeros((), dtype=torch.float64))
-
-    def forward(
-        self, x: Mapping[str, Tensor], known: Mapping[str, Tensor], context: Tensor | None = None
-    ) -> DiagonalNormal:
-        exact = self.world.posterior(mvcore.Batch.from_dense(x))
-        return DiagonalNormal(exact.loc + self.unused, exact.log_scale)
 
 
 @pytest.fixture
@@ -55,7 +39,7 @@ def exact(world: LinearGaussian, **fields: object) -> Model:
     """The same with p(z | x_m) and p(z | X) for encoders."""
     model = make(world, **fields)
     model.encoders.update(world.encoders("posterior"))
-    model.joint_encoder = ExactJoint(world)
+    model.joint_encoder = world.joint_encoder()
     return model
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -17,7 +16,7 @@ from mvcore.distributions import Latents
 from mvcore.errors import DataError
 from mvcore.inference import Encodings, log_likelihoods
 from mvcore.losses import LossOutput, warmed
-from mvcore.models import JointModel, Stage
+from mvcore.models import JointModel, Stage, without_gradient
 from mvcore.nn import JointEncoder
 from mvcore_jnf import JNFConfig
 from mvcore_jnf.flows import ConditionalFlow, FlowDensity
@@ -198,16 +197,3 @@ def _positions(batch: Batch, name: str, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The rows with a modality that a mask ``(B,)`` allows, on the host, and where they stand in its packed values."""
     own = mask[batch.column(name)].nonzero().squeeze(1)
     return batch.column(name).nonzero().squeeze(1)[own], own.to(batch.device)
-
-
-@contextmanager
-def without_gradient(*modules: nn.Module) -> Iterator[None]:
-    """What runs inside sends no gradient to these modules' parameters, but through them."""
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)

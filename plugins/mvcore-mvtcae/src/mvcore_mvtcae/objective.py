@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
-from torch import Tensor, nn
+from torch import nn
 
 from mvcore.data import ModalitySpec
 from mvcore.errors import ConfigError
@@ -64,15 +64,8 @@ class MVTCAELoss(nn.Module):
         rows = {f"reconstruction/{m}": (share - 1) * latents.mean(v) for m, v in scored.items()}
         rows["kl"] = beta * (1 - alpha) * p.posterior.shared.kl(p.prior.shared)
         rows |= {f"kl/{m}": beta * (1 - alpha) * kl for m, kl in p.private_kl().items()}
-        rows |= {f"correlation/{m}": beta * share * self._from_expert(p, m) for m in p.batch.names}
+        rows |= {f"correlation/{m}": beta * share * p.expert_kl(m) for m in p.batch.names}
         return LossOutput.from_rows(rows)
-
-    def _from_expert(self, p: Pass, name: str) -> Tensor:
-        """KL(q ‖ q_m) ``(B,)``; 0 in rows without the modality."""
-        encoded, rows = p.encodings.experts[name], p.batch.rows(name)
-        q = p.posterior.shared.components[0]
-        kl = q.take(rows).kl(p.model.joint_posterior.to_family(encoded.loc, encoded.log_scale))
-        return kl.new_zeros(len(p.batch)).index_copy(0, rows, kl)
 
 
 def build(
