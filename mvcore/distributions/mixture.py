@@ -56,6 +56,21 @@ class Mixture:
             )
         return self.components[0]
 
+    @property
+    def one_each(self) -> Diagonal:
+        """The one component that each row has ``(B, D)``, of several that exist in different rows.
+
+        Raises:
+            NotApplicableError: If a row has several.
+        """
+        C, B = self.shape
+        if C == 1:
+            return self.components[0]
+        if not bool((self.exists.sum(0) == 1).all()):
+            raise NotApplicableError(f"A row of this mixture of {C} components has several of them, not one.")
+        pairs = self.exists.to(torch.int64).argmax(0) * B + torch.arange(B)
+        return self.components.flatten().take(pairs.to(self.weights.device, non_blocking=True))
+
     @cached_property
     def log_weights(self) -> Tensor:
         """Log-probabilities ``(C, B)``, −inf where a row has no such component."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import mvcore
 from mvcore.data import Schema
+from mvcore.distributions import DiagonalNormal
 from mvcore.errors import ConfigError
 from mvcore.models import Model
 from mvcore.testing import LinearGaussian, all_patterns, check_no_rows, sigma_points, small
@@ -50,6 +51,25 @@ def bound(world: LinearGaussian, model: Model, batch: mvcore.Batch, names: tuple
     prior = type(q).unit(len(batch), D, like=q.loc)
     value = -world.log_likelihood(view) + q.kl(world.posterior(view)) + (beta - 1) * q.kl(prior)
     return value.where(view.observed.any(1), 0)
+
+
+@pytest.mark.parametrize("prior_expert", ["none", "every", "full"])
+def test_bound_is_that_of_each_row_s_own_product(world: LinearGaussian, prior_expert: str) -> None:
+    """Precision Σλ + 1 with a prior expert: in every row, in none, or, for ``full``, in complete rows alone."""
+    batch = world.sample(14, observed=PATTERNS)
+    fields = {"posterior.prior_expert": prior_expert, "loss.unimodal": False}
+    model = with_exact_decoders(world, **fields)
+    experts = {m: model.encoders[m](batch.x[m]) for m in SIZES}
+    scales = batch.dense([experts[m].log_scale.expand_as(experts[m].loc) for m in SIZES], torch.inf)
+    locs, complete = batch.dense([experts[m].loc for m in SIZES], 0.0), batch.observed.all(1)[:, None]
+    prior = {"none": 0 * complete, "every": 0 * complete + 1, "full": complete}[prior_expert].to(locs)
+    precision = torch.exp(-2 * scales).sum(0) + prior
+    q = DiagonalNormal((torch.exp(-2 * scales) * locs).sum(0) / precision, -0.5 * precision.log())
+    law = -world.log_likelihood(batch) + q.kl(world.posterior(batch))
+    kept = batch.observed.any(1)
+    with sigma_points():
+        loss = model(batch).loss
+    torch.testing.assert_close(loss, law.where(kept, 0).mean())
 
 
 @pytest.mark.parametrize("beta", [1.0, 2.5])

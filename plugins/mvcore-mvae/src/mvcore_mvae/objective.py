@@ -93,7 +93,7 @@ class MVAELoss(nn.Module):
         view = p.encodings.only(names)
         rows = view.batch.observed.any(1).nonzero().squeeze(1)
         # what a row lacks of the subset is no member of the product; a row that has nothing of it is no row of the term
-        q = p.model.posterior(view).shared.components[0].take(rows.to(p.batch.device))
+        q = p.model.posterior(view).shared.one_each.take(rows.to(p.batch.device))
         return _Term(names, rows, q.rsample(self.samples), q.kl(p.prior.shared.single))
 
     def _scored(self, p: Pass, name: str, terms: Sequence[_Term]) -> Tensor:
