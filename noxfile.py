@@ -77,6 +77,14 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def kills(session: nox.Session) -> None:
+    """Kill trainings at random moments, a hundred times alone and a hundred on two ranks; prints the counts."""
+    install_local(session, PLUGINS, EXTRAS)
+    chosen = ("-o", "testpaths=tests/kills", "-m", "slow", "-s")
+    session.run("pytest", *chosen, *session.posargs, env={"MVCORE_KILLS": os.environ.get("MVCORE_KILLS", "100")})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run the demonstration; its figures go to demo-output/."""
     install_local(session, PLUGINS, ("eval",))

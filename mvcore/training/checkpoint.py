@@ -145,7 +145,9 @@ def _load(file: Path) -> State | None:
     try:
         return State(**content)
     except ConfigError as fault:
-        raise CheckpointError(f"{str(file)!r} is no whole checkpoint: {fault}", path=file) from fault
+        raise CheckpointError(
+            f"{str(file)!r} is no whole checkpoint: {'; '.join(fault.problems)}", path=file
+        ) from fault
 
 
 def _keep(file: Path) -> None:
