@@ -164,7 +164,6 @@ def _options(model: Model, **given: Any) -> TrainingConfig:
 
 def _check_accelerator(accelerator: Accelerator | None, options: TrainingConfig) -> None:
     """An accelerator of the caller's has its own precision and trackers: others would be left out in silence."""
-    check_trackers(options.trackers)
     on_cpu = not torch.accelerator.is_available() if accelerator is None else accelerator.device.type == "cpu"
     precision = options.precision if accelerator is None else accelerator.mixed_precision
     faults = []
@@ -181,6 +180,7 @@ def _check_accelerator(accelerator: Accelerator | None, options: TrainingConfig)
         )
     if faults:
         raise ConfigError(faults, "training")
+    check_trackers(options.trackers)
 
 
 def _check_fork(folder: Path | None, options: TrainingConfig) -> None:
