@@ -103,7 +103,7 @@ def fit(
         checkpoint_steps: Steps between two checkpoints inside an epoch.
         trackers: ``tensorboard``, ``mlflow``, ``wandb``, through accelerate.
         progress: Whether to show a progress bar.
-        callbacks: Objects with functions marked by ``mvcore.training.hooks.hookimpl``.
+        callbacks: Objects with functions marked by ``mvcore.hookimpl``.
         hooks: Whether the hooks of installed distributions take part.
         accelerator: Where to train; by default what accelerate finds. It then has the precision and the trackers.
 
