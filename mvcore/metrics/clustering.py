@@ -12,6 +12,7 @@ from mvcore.evaluation.labels import classes_of, codes
 from mvcore.extras import require
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import ClusteringConfig, Clusters
+from mvcore.validators import check_choice
 
 
 @final
@@ -25,6 +26,7 @@ class Clustering:
     """
 
     def __init__(self, *, clusters: Clusters = "k_means") -> None:
+        check_choice("clusters", clusters, Clusters)
         self.clusters = clusters
 
     def __call__(self, e: Evaluation) -> dict[str, float]:

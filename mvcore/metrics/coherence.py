@@ -21,6 +21,7 @@ from mvcore.inference.estimators import of_own_categories
 from mvcore.inference.isolation import isolated
 from mvcore.metrics.baselines import Array
 from mvcore.metrics.specs import Average, CoherenceConfig
+from mvcore.validators import check_choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,6 +56,7 @@ class Coherence:
     """
 
     def __init__(self, *, average: Average = "micro", draws: int = 1000, sizes: tuple[int, ...] = ()) -> None:
+        check_choice("average", average, Average)
         self.average, self.draws, self.sizes = average, draws, sizes
 
     def __call__(self, e: Evaluation) -> dict[str, float]:

@@ -13,6 +13,7 @@ from mvcore.evaluation.evaluation import Evaluation, has_and_another
 from mvcore.evaluation.figures import axes_of, grouped
 from mvcore.inference.estimators import conditional_of_encodings
 from mvcore.metrics.specs import ConditionalLogLikelihoodConfig, Estimator
+from mvcore.validators import check_choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +36,8 @@ class ConditionalLogLikelihood:
         K: int | None = None,
         estimators: Sequence[Estimator] = ("predictive", "ratio", "reweighted"),
     ) -> None:
+        for estimator in estimators:
+            check_choice("estimators", estimator, Estimator)
         self.K, self.estimators = K, tuple(estimators)
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
