@@ -73,7 +73,7 @@ def aligned_batch(batch: Batch, schema: Schema) -> Batch:
         raise DataError(f"The batch has the modality {unknown[0]!r}, the model has {known}.", modality=unknown[0])
     for name in batch.names:
         check_kind(batch.x[name], schema[name])
-        check_values(name, batch.x[name], batch.cells.get(name), batch.column(name), schema[name].categories)
+        check_values(name, *batch.values(name), batch.column(name), schema[name].categories)
     order = [m for m in schema.names if m in batch.x]
     if tuple(order) == batch.names:
         return batch

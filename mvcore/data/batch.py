@@ -103,6 +103,10 @@ class Batch:
             return self.observed[:, self.names.index(name)]
         return torch.zeros(len(self), dtype=torch.bool)
 
+    def values(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """The observations of a modality ``(n_m, *shape)``, and which of their cells are known; None where all are."""
+        return self.x[name], self.cells.get(name)
+
     def rows(self, name: str) -> Tensor:
         """The rows ``(n_m,)`` that have the modality, on the batch's device."""
         return self._cached(name, lambda: self.column(name).nonzero().squeeze(1))
@@ -217,7 +221,7 @@ class Batch:
 
     def stream(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The modality's observed rows in one block, with the mask of their known cells."""
-        yield self.x[name], self.cells.get(name)
+        yield self.values(name)
 
     def stream_context(self) -> Iterator[Mapping[str, Tensor]]:
         """The covariates of all rows in one block."""

@@ -139,7 +139,7 @@ def _total(values: Mapping[str, Tensor], latents: Latents) -> Tensor:
 
 def _one(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
     pairs, index = batch.match(name, latents.rows)
-    x, known = batch.x[name], batch.cells.get(name)
+    x, known = batch.values(name)
     if index is not None:
         x, known = x.index_select(0, index), None if known is None else known.index_select(0, index)
     rows = latents.rows_at(pairs, batch.device)

@@ -47,7 +47,7 @@ def _extreme(model: Model, batch: Batch, row: int) -> str:
     found: list[tuple[float, str]] = []
     one = batch.select(torch.tensor([row]))
     for name in one.names:
-        x, known = one.x[name], one.cells.get(name)
+        x, known = one.values(name)
         if len(x) and x.is_floating_point():
             seen = model.inputs[name](x, known)[0].abs()
             place = [int(i) for i in torch.unravel_index(seen.argmax(), seen.shape)]

@@ -103,7 +103,7 @@ def _observed(model: Model, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
     if name not in batch.x:
         value = torch.zeros(len(batch), *spec.shape, dtype=dtype, device=batch.device)
         return value, torch.zeros_like(value, dtype=torch.bool)
-    x, cells, rows = batch.x[name], batch.cells.get(name), batch.rows(name)
+    (x, cells), rows = batch.values(name), batch.rows(name)
     value = x.new_zeros(len(batch), *x.shape[1:])
     known = torch.zeros_like(value, dtype=torch.bool)
     known[rows] = True if cells is None else cells

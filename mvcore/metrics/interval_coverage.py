@@ -64,7 +64,7 @@ class IntervalCoverage:
         def count(view: Encodings, batch: Batch) -> Tensor:
             rows = has_and_another(batch, name).nonzero().squeeze(1)
             one = batch.only([name]).select(rows)
-            x, known = one.x[name], one.cells.get(name)
+            x, known = one.values(name)
             below, above = torch.zeros_like(x), torch.zeros_like(x)
             latents = e.model.posterior(view).draw(self.draws)
             for observation in e.decode(latents.take(rows.to(batch.device)), name, batch, rows.to(batch.device)):

@@ -36,7 +36,7 @@ class Reconstruction:
         values: dict[str, float] = {}
         whole = e.test.batch()
         for name in e.names:
-            x, known = whole.x[name], whole.cells.get(name)
+            x, known = whole.values(name)
             if not len(x):
                 e.skipped[f"reconstruction/{name}"] = "No test row has it."
                 continue

@@ -151,7 +151,7 @@ class Model(nn.Module, ABC):
         return {m: self._encode_one(m, batch) for m in batch.names}
 
     def _encode_one(self, name: str, batch: Batch) -> Any:
-        x, known = batch.x[name], batch.cells.get(name)
+        x, known = batch.values(name)
         context = self.context_of(batch, batch.match(name, None)[0]) if self.schema.context else None
         return self.encoders[name](self.inputs[name](x, known), known, context)
 

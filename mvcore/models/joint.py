@@ -110,7 +110,7 @@ class JointModel(Model, ABC):
     def encode_jointly(self, batch: Batch) -> DiagonalNormal:
         """The joint posterior ``(n, D)`` of the complete rows, of which there may be none."""
         whole = batch if batch.complete else batch.select(batch.observed.all(1))
-        x = {m: self.inputs[m](whole.x[m], whole.cells.get(m)) for m in whole.names}
+        x = {m: self.inputs[m](*whole.values(m)) for m in whole.names}
         density: DiagonalNormal = self.joint_encoder(x, whole.cells, self.context_of(whole))
         return density
 

@@ -187,7 +187,7 @@ class Nexus(Model):
         """What a modality adds to the loss of the rows that have it, ``(K, n_m)`` or ``(1, n_m)``."""
         rows = batch.match(name, None)[0]
         observation = self.observe({f"bottom/{name}": z}, name, batch, rows)
-        log_p = observation.log_prob(batch.x[name], batch.cells.get(name))
+        log_p = observation.log_prob(*batch.values(name))
         aim = self.bottom_given(name, at(shared, rows))
         return {
             "reconstruction": -self.modality_weights[name] * log_p,
