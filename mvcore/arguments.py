@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mvcore.errors import DataError
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def count(name: str, value: Any, least: int = 1) -> int:
-    """A whole number, of at least so much.
+
+def count(name: str, value: Any, least: int = 1, most: int = 2**31 - 1) -> int:
+    """A whole number, of at least so much, and at most so much.
 
     Raises:
         DataError: For anything else; a bool or a float is no whole number.
     """
     try:
         number = index(value)
-    except TypeError:
+    except (TypeError, RuntimeError, OverflowError):  # RuntimeError: a tensor that holds no int64
         number = least - 1
     if isinstance(value, bool) or number < least:
         raise DataError(f"{name} must be at least {least}, and a whole number; got {shown(value)}.")
+    if number > most:
+        raise DataError(f"{name} must be at most {most}; got {shown(value)}.")
     return number
 
 
@@ -32,10 +37,7 @@ def seed(name: str, value: Any) -> int:
     Raises:
         DataError: For anything but a whole number from 0 to 2^63 − 1.
     """
-    number = count(name, value, 0)
-    if number >= 2**63:
-        raise DataError(f"{name} must be a whole number below 2^63; got {shown(value)}.")
-    return number
+    return count(name, value, 0, 2**63 - 1)
 
 
 def real(name: str, value: Any, *, finite: bool = False) -> float:
@@ -53,6 +55,31 @@ def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Raises a DataError for a value that is none of those allowed."""
     if value not in allowed:
         raise DataError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {shown(value)}.")
+
+
+def mapping(name: str, value: Any) -> Mapping[Any, Any]:
+    """A mapping; of None an empty one.
+
+    Raises:
+        DataError: For anything else.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise DataError(f"{name} must be a dict or None; got {shown(value)}.")
+    return value or {}
+
+
+def array(name: str, value: Any) -> np.ndarray[Any, Any]:
+    """An array of what may be one.
+
+    Raises:
+        DataError: If its parts differ in length, or can't be values of an array.
+    """
+    import numpy as np
+
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as fault:
+        raise DataError(f"{name} must be an array; got {shown(value)}.") from fault
 
 
 def shown(value: Any) -> str:

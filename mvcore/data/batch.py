@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mvcore import arguments
 from mvcore.arguments import shown
 from mvcore.data.checks import check_packed, check_values
 from mvcore.data.context import covariates, row_factors
@@ -174,7 +176,7 @@ class Batch:
 
     def select(self, rows: Tensor) -> Batch:
         """The batch of some rows ``(R,)``, by index or bool mask, in the given order."""
-        rows = indices(rows.cpu(), len(self))
+        rows = indices(rows, len(self))
         take = {m: self.match(m, rows)[1] for m in self.names}
         context, factors = self._per_row(lambda v: v.index_select(0, rows.to(v.device, non_blocking=True)))
         return Batch(
@@ -249,13 +251,32 @@ def _row_mask(name: str, mask: Tensor | None, size: int) -> Tensor:
     return mask.cpu()
 
 
-def indices(rows: Tensor, size: int) -> Tensor:
-    """The indices that a selection of rows stands for: itself, or where a bool mask ``(size,)`` is set."""
-    if rows.dtype != torch.bool:
-        return rows
-    if rows.shape != (size,):
-        raise DataError(f"A bool mask of rows must have shape ({size},); got {tuple(rows.shape)}.")
-    return rows.nonzero().squeeze(1)
+def indices(rows: Any, size: int) -> Tensor:
+    """The indices ``(R,)``, on the host, that a selection of rows stands for: itself, or where a bool mask is set.
+
+    Raises:
+        DataError: If it is no selection of so many rows.
+    """
+    index = rows.cpu() if isinstance(rows, Tensor) else _index(rows)
+    if index.dtype != torch.bool:
+        if index.ndim != 1 or index.is_floating_point() or index.is_complex():
+            given = f"{index.dtype} {tuple(index.shape)}"
+            raise DataError(f"Rows are selected by integers (R,) or a bool mask; got {given}.")
+        index = index.long()
+        least, most = (int(index.min()), int(index.max())) if len(index) else (0, 0)
+        if least < 0 or most >= max(size, 1):
+            raise DataError(f"Row {least if least < 0 else most} is none of {size} rows, which count from 0.")
+        return index
+    if index.shape != (size,):
+        raise DataError(f"A bool mask of rows must have shape ({size},); got {tuple(index.shape)}.")
+    return index.nonzero().squeeze(1)
+
+
+def _index(rows: Any) -> Tensor:
+    array = arguments.array("A selection of rows", rows)
+    if array.dtype.kind not in "iub" and array.size:
+        raise DataError(f"Rows are selected by integers or a bool mask; got {shown(rows)}.")
+    return torch.from_numpy(array.astype(np.bool_ if array.dtype.kind == "b" else np.int64))
 
 
 def _to(index: Tensor, device: torch.device) -> Tensor:

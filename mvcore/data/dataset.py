@@ -172,8 +172,7 @@ class MultimodalDataset:
 
     def select(self, rows: Any) -> MultimodalDataset:
         """The data set of some rows, by index or bool mask."""
-        index = torch.as_tensor(np.asarray(rows))
-        index = indices(index if index.numel() else index.long(), len(self))
+        index = indices(rows, len(self))
         return self._replace(self._batch.select(index), index)
 
     def split(self, share: float, *, seed: int = 0) -> tuple[MultimodalDataset, MultimodalDataset]:
@@ -217,7 +216,7 @@ def _tensor(name: str, array: Any) -> Tensor:
     if isinstance(array, Tensor):
         tensor = array.detach()
     else:
-        values = np.asarray(array)
+        values = arguments.array(f"Modality {name!r}", array)
         if values.dtype.kind not in "fiub":
             raise DataError(f"Modality {name!r} must hold numbers; got dtype {values.dtype}.", modality=name)
         kind = np.float32 if values.dtype.kind == "f" else np.bool_ if values.dtype.kind == "b" else np.int64
@@ -235,7 +234,7 @@ def _tensor(name: str, array: Any) -> Tensor:
 
 
 def _bools(what: str, values: Any) -> Tensor:
-    array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
+    array = values.numpy(force=True) if isinstance(values, Tensor) else arguments.array(f"The {what}", values)
     if array.dtype != np.bool_:
         raise DataError(f"The {what} must be bool; got {array.dtype} of shape {array.shape}.")
     return torch.from_numpy(array.copy())
@@ -243,6 +242,8 @@ def _bools(what: str, values: Any) -> Tensor:
 
 def _spec(name: str, x: Tensor, likelihood: str, columns: Sequence[str] | None) -> ModalitySpec:
     categories = None
+    if not x[0].numel():
+        raise DataError(f"Modality {name!r} has observations without values; got {_kind(x)}.", modality=name)
     if likelihood == "categorical":
         if x.dtype != torch.long or int(x.min()) < 0:
             raise DataError(

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvcore import arguments
+from mvcore.arguments import shown
 from mvcore.data import tables
 from mvcore.data.batch import Batch
 from mvcore.data.context import row_factors
@@ -65,9 +67,13 @@ def from_frames(
         >>> data.ids.tolist(), data.observed.tolist()
         (['ann', 'bob', 'cleo'], [[True, False], [True, True], [False, True]])
     """
+    if not isinstance(frames, Mapping):
+        raise DataError(f"Expected a dict of tables by modality; got {type(frames).__name__}.")
     if not frames:
         raise DataError("A data set needs at least one table; got none.")
     _check_settings(frames, likelihoods, schema)
+    if ids is not None and not isinstance(ids, (str, int)):
+        raise DataError(f"ids must be the name of the column that holds them; got {shown(ids)}.")
     problems: list[str] = []
     read = {m: table for m, frame in frames.items() if (table := tables.read(m, frame, ids, problems)) is not None}
     _check_kinds_of_ids(read, problems)
@@ -106,7 +112,11 @@ def to_frame(values: Tensor, spec: ModalitySpec, ids: Any) -> pd.DataFrame:
 
 def _matched(factors: Any, names: Any) -> dict[str, Any]:
     """Series by the rows' ids, NaN where there is no entry."""
-    return {m: series.reindex(names).to_numpy(dtype=np.float64) for m, series in (factors or {}).items()}
+    given = arguments.mapping("size_factors", factors)
+    for m, series in given.items():
+        if not isinstance(series, pandas().Series) or not series.index.is_unique or series.dtype.kind not in "fiu":
+            raise DataError(f"size_factors[{m!r}] must be a Series of numbers with unique ids; got {shown(series)}.")
+    return {m: series.reindex(names).to_numpy(dtype=np.float64) for m, series in given.items()}
 
 
 def _raise_all(problems: list[str]) -> None:
@@ -116,6 +126,7 @@ def _raise_all(problems: list[str]) -> None:
 
 
 def _check_settings(frames: Mapping[str, Any], likelihoods: Mapping[str, str] | None, schema: Schema | None) -> None:
+    arguments.mapping("likelihoods", likelihoods)
     if schema is not None and likelihoods:
         raise DataError("Likelihoods are part of the schema; give one of the two.")
     for what, names in {"likelihoods": likelihoods or {}, "frames": frames}.items():

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mvcore
+from mvcore.arguments import shown
 from mvcore.config.plain import structure
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import DataError, MissingExtraError, NotApplicableError
+from mvcore.errors import ConfigError, DataError, MissingExtraError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.evaluation.report import Report
 from mvcore.models.base import Model
@@ -59,6 +60,8 @@ def evaluate(
         >>> sorted(report.values)[0]
         'log_likelihood'
     """
+    if metrics is not None and (isinstance(metrics, (str, Mapping)) or not isinstance(metrics, Sequence)):
+        raise ConfigError([f"expected a list of metrics, got {shown(metrics)}"], "metrics")
     registry = Registry.installed()
     e = Evaluation(model, test, train, seed=seed, K=K, batch_size=batch_size, resources=resources)
     asked = [entry.id for entry in registry.entries("metric")] if metrics is None else metrics

@@ -66,7 +66,7 @@ class Evaluation:
         for data in [test] if train is None else [test, train]:
             model.check(data)
         self.model, self.test, self.train, self.seed, self.K, self.batch_size = model, test, train, seed, K, batch_size
-        self.resources = MappingProxyType(dict(resources or {}))
+        self.resources = MappingProxyType(dict(arguments.mapping("resources", resources)))
         #: Parts of metrics that were left out, each with the reason.
         self.skipped: dict[str, str] = {}
         self._encodings: dict[Part, list[Encodings]] = {}

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mvcore import arguments
 from mvcore.data.batch import Batch
 from mvcore.data.context import covariates
 from mvcore.data.schema import CovariateSpec
@@ -87,7 +87,11 @@ def context_rows(context: Mapping[str, Any] | None, n: int, device: torch.device
     """N rows that have covariates and nothing else; None without any. One entry of a covariate stands for all."""
     if context is None:
         return None
-    given = {name: values if isinstance(values, Tensor) else np.asarray(values) for name, values in context.items()}
+    each = arguments.mapping("context", context)
+    given = {
+        name: values if isinstance(values, Tensor) else arguments.array(f"The covariate {name!r}", values)
+        for name, values in each.items()
+    }
     one = all(v.ndim and len(v) == 1 for v in given.values())
     rows = Batch({}, torch.ones(n, 0, dtype=torch.bool), context=covariates(given, 1 if one else n)).to(device)
     spread = {name: v.expand(n, *v.shape[1:]) for name, v in rows.context.items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from mvcore import arguments
 from mvcore.config.plain import structure
 from mvcore.inference.isolation import isolated
 from mvcore.plugins.registry import Registry
@@ -35,7 +36,7 @@ def fit_sampler(
     Raises:
         ConfigError: If no such sampler is installed, or its config does not fit.
     """
-    registry = Registry.installed()
+    seed, registry = arguments.seed("seed", seed), Registry.installed()
     config = sampler if isinstance(sampler, SamplerConfig) else structure("sampler", sampler, registry)
     built: Sampler = registry.build(cast(SamplerConfig, config), latent_shapes=model.latent_shapes).to(model.device)
     with isolated(model, torch.Generator().manual_seed(seed)), torch.enable_grad():
