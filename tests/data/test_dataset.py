@@ -209,3 +209,11 @@ def test_an_unknown_modality_is_named(data: MultimodalDataset) -> None:
     for ask in (data.dense, lambda name: list(data.stream(name))):
         with pytest.raises(DataError, match="'c'; the schema has a, b"):
             ask("c")
+
+
+@pytest.mark.parametrize("rows", [[6], [-1], [0.5], [[0], [1, 2]], [[0]], "0", [True], {"a": 1}])
+def test_what_selects_no_rows_is_refused(rows: Any) -> None:
+    data = MultimodalDataset({"a": np.arange(12.0).reshape(6, 2)})
+    assert data.select([5, 0]).batch().x["a"].tolist() == [[10.0, 11.0], [0.0, 1.0]]
+    with pytest.raises(DataError):
+        data.select(rows)
