@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset as MultimodalDataset
     from mvcore.data.frames import from_frames as from_frames, to_frame as to_frame
     from mvcore.data.missing import kept_at_random as kept_at_random, mar as mar, mcar as mcar, mnar as mnar
-    from mvcore.data.rows import Rows as Rows, Streamable as Streamable, batches as batches, dense as dense
+    from mvcore.data.rows import (
+        Rows as Rows,
+        Selected as Selected,
+        batches as batches,
+        column as column,
+        dense as dense,
+        known_cells as known_cells,
+        packed as packed,
+        patterns as patterns,
+    )
     from mvcore.data.schema import CovariateSpec as CovariateSpec, ModalitySpec as ModalitySpec, Schema as Schema
     from mvcore.data.sources import (
         from_anndata as from_anndata,
@@ -28,7 +37,7 @@ else:
             "dataset": ("MultimodalDataset",),
             "frames": ("from_frames", "to_frame"),
             "missing": ("kept_at_random", "mar", "mcar", "mnar"),
-            "rows": ("Rows", "Streamable", "batches", "dense"),
+            "rows": ("Rows", "Selected", "batches", "column", "dense", "known_cells", "packed", "patterns"),
             "schema": ("CovariateSpec", "ModalitySpec", "Schema"),
             "sources": ("from_anndata", "from_mudata", "from_torch_dataset"),
             "views": ("widened",),

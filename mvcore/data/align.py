@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -11,16 +11,18 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.data.checks import check_values
 from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows, column
 from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
 from mvcore.data.tables import listed, listed_problems
 from mvcore.errors import DataError
 
 
-def aligned(data: MultimodalDataset, schema: Schema, *, every: bool = False) -> MultimodalDataset:
+def aligned(data: Rows, schema: Schema, *, every: bool = False) -> Rows:
     """The rows as a schema has them: its modalities and columns in its order, its codes of categories.
 
     A modality that the data does not have is there without any row. Columns and categories are matched by their
-    names where both sides have names, else by position. Data that is in order already comes back itself.
+    names where both sides have names, else by position. A ``MultimodalDataset`` that is in order already comes back
+    itself; rows that are read as they are asked for are matched as they are read.
 
     Args:
         data: The rows.
@@ -30,33 +32,82 @@ def aligned(data: MultimodalDataset, schema: Schema, *, every: bool = False) -> 
     Raises:
         DataError: With all that keeps the rows from fitting, or if the data is no data set.
     """
-    if not isinstance(data, MultimodalDataset):
+    if not isinstance(data, Rows):
         raise DataError(f"Expected a data set; got {_described(data)}.{_REMEDY.get(type(data), '')}")
-    lacking = [m for m in schema.names if m not in data.schema.names]
-    if every and lacking:
+    if every and not set(schema.names) <= set(data.schema.names):
         raise DataError(f"The model has the modalities {schema.names}, the data {data.schema.names}.")
-    if data.schema == schema:
-        aligned_batch(data.batch(), schema)
-        return data
-    problems = _differences(data.schema, schema)
-    _raise_all(problems)
-    batch, x, cells = data.batch(), {}, {}
-    for spec in schema:
-        if spec.name in lacking:
-            x[spec.name] = torch.zeros(0, *spec.shape, dtype=torch.long if spec.categories else torch.float32)
+    _raise_all(_differences(data.schema, schema))
+    if not isinstance(data, MultimodalDataset):
+        return Matched(data, schema)
+    batch = matched_batch(data.batch(), data.schema, schema)
+    return (
+        data if data.schema == schema else MultimodalDataset.from_batch(schema, batch, labels=data.labels, ids=data.ids)
+    )
+
+
+@final
+class Matched:
+    """Rows that are matched to a schema as they are read.
+
+    Args:
+        rows: The rows, which fit the schema.
+        schema: The schema.
+    """
+
+    def __init__(self, rows: Rows, schema: Schema) -> None:
+        self._rows, self.schema, self.labels, self.ids = rows, schema, rows.labels, rows.ids
+        none = torch.zeros(len(rows), dtype=torch.bool)
+        columns = [column(rows, m) if m in rows.schema.names else none for m in schema.names]
+        self.observed = torch.stack(columns, dim=1)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batch(self, rows: Tensor | None = None) -> Batch:
+        """Some of the rows, as one batch."""
+        return matched_batch(self._rows.batch(rows), self._rows.schema, self.schema)
+
+    def stream(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The observations of one modality, in blocks."""
+        spec = self.schema[name]
+        if name not in self._rows.schema.names:
+            yield _nothing(spec), None
+            return
+        for x, cells in self._rows.stream(name):
+            values, known, problems = _in_order(x, cells, self._rows.schema[name], spec)
+            _raise_all(problems)
+            yield values, known
+
+    def stream_context(self) -> Iterator[Mapping[str, Tensor]]:
+        """The rows' covariates, in blocks."""
+        for context in self._rows.stream_context():
+            values, problems = _in_codes(context, self._rows.schema, self.schema)
+            _raise_all(problems)
+            yield values
+
+
+def matched_batch(batch: Batch, theirs: Schema, mine: Schema) -> Batch:
+    """A batch that fits one schema as another schema has it.
+
+    Raises:
+        DataError: With every category that the other schema does not know.
+    """
+    if theirs == mine:
+        return aligned_batch(batch, mine)
+    context, problems = _in_codes(batch.context, theirs, mine)
+    x, cells = {}, {}
+    for spec in mine:
+        if spec.name not in batch.x:
+            x[spec.name] = _nothing(spec)
             continue
-        x[spec.name], known = _in_order(batch, data.schema[spec.name], spec, problems)
+        x[spec.name], known, found = _in_order(*batch.values(spec.name), theirs[spec.name], spec)
+        problems += found
         if known is not None:
             cells[spec.name] = known
-    context = {
-        c.name: _in_codes(batch.context[c.name], data.schema, c, problems)
-        for c in schema.context
-        if c.name in batch.context
-    }
     _raise_all(problems)
-    observed = torch.stack([batch.column(m) for m in schema.names], dim=1)
+    observed = torch.stack([batch.column(m) for m in mine.names], dim=1)
     fitting = Batch(x, observed, cells, context=context, size_factors=batch.size_factors, device=batch.device)
-    return MultimodalDataset.from_batch(schema, aligned_batch(fitting, schema), labels=data.labels, ids=data.ids)
+    return aligned_batch(fitting, mine)
 
 
 def aligned_batch(batch: Batch, schema: Schema) -> Batch:
@@ -138,41 +189,55 @@ def _kind_of(spec: CovariateSpec) -> str:
     return "a number" if spec.categories is None else "a category"
 
 
+def _nothing(spec: ModalitySpec) -> Tensor:
+    return torch.zeros(0, *spec.shape, dtype=torch.long if spec.categories else torch.float32)
+
+
 def _in_order(
-    batch: Batch, theirs: ModalitySpec, mine: ModalitySpec, problems: list[str]
-) -> tuple[Tensor, Tensor | None]:
-    """The modality's values and known cells, columns in the order of ``mine`` and categories in its codes."""
-    x, cells, names = batch.x[mine.name], batch.cells.get(mine.name), theirs.category_names
+    x: Tensor, cells: Tensor | None, theirs: ModalitySpec, mine: ModalitySpec
+) -> tuple[Tensor, Tensor | None, list[str]]:
+    """A modality's values and known cells, columns in the order of ``mine`` and categories in its codes.
+
+    What of the categories ``mine`` does not know is said in the list.
+    """
+    names = theirs.category_names
     if theirs.columns is not None and mine.columns is not None and theirs.columns != mine.columns:
         order = [theirs.columns.index(c) for c in mine.columns]
         x, cells = x[:, order], None if cells is None else cells[:, order]
         names = None if names is None else tuple(names[i] for i in order)
     if names is None or mine.category_names is None or names == mine.category_names:
-        return x, cells
-    x = x.clone()
+        return x, cells, []
+    x, problems = x.clone(), []
     for i, (own, wanted) in enumerate(zip(names, mine.category_names, strict=True)):
         known = torch.ones_like(x[:, i], dtype=torch.bool) if cells is None else cells[:, i]
         where = f"{mine.name!r}: the column {(mine.columns or range(len(names)))[i]!r}"
-        x[:, i] = _recoded(x[:, i].where(known, 0), known, own, wanted, where, problems)
-    return x, cells
+        x[:, i], unknown = _recoded(x[:, i].where(known, 0), known, own, wanted, where)
+        problems += unknown
+    return x, cells, problems
 
 
-def _in_codes(values: Tensor, theirs: Schema, mine: CovariateSpec, problems: list[str]) -> Tensor:
-    own = next(c for c in theirs.context if c.name == mine.name).category_names
-    if own is None or mine.category_names is None or own == mine.category_names:
-        return values
-    known = torch.ones_like(values, dtype=torch.bool)
-    return _recoded(values, known, own, mine.category_names, f"the covariate {mine.name!r}", problems)
+def _in_codes(context: Mapping[str, Tensor], theirs: Schema, mine: Schema) -> tuple[dict[str, Tensor], list[str]]:
+    """Covariates with categories in the codes of ``mine``, and what of these it does not know."""
+    own, out, problems = {c.name: c.category_names for c in theirs.context}, {}, []
+    for spec in (c for c in mine.context if c.name in context):
+        out[spec.name] = context[spec.name]
+        names = own[spec.name]
+        if names is not None and spec.category_names is not None and names != spec.category_names:
+            known = torch.ones_like(out[spec.name], dtype=torch.bool)
+            where = f"the covariate {spec.name!r}"
+            out[spec.name], unknown = _recoded(out[spec.name], known, names, spec.category_names, where)
+            problems += unknown
+    return out, problems
 
 
 def _recoded(
-    codes: Tensor, known: Tensor, own: Sequence[Any], wanted: Sequence[Any], where: str, problems: list[str]
-) -> Tensor:
+    codes: Tensor, known: Tensor, own: Sequence[Any], wanted: Sequence[Any], where: str
+) -> tuple[Tensor, list[str]]:
     used = [own[code] for code in codes[known].unique().tolist()]
-    if unknown := [name for name in used if name not in wanted]:
-        problems.append(f"{where} has the unknown categories {listed(unknown)}; known are {listed(wanted, 20)}")
+    unknown = [name for name in used if name not in wanted]
+    problem = f"{where} has the unknown categories {listed(unknown)}; known are {listed(wanted, 20)}"
     table = torch.tensor([wanted.index(name) if name in wanted else 0 for name in own], device=codes.device)
-    return table[codes] if len(own) else codes
+    return table[codes] if len(own) else codes, [problem] if unknown else []
 
 
 def check_kind(x: Tensor, spec: ModalitySpec) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mvcore import arguments
+from mvcore.data import rows as rows_of
 from mvcore.data.batch import Batch, indices
 from mvcore.data.context import covariate_spec
 from mvcore.data.kinds import default_likelihood
@@ -121,10 +122,6 @@ class MultimodalDataset:
             frames, ids=ids, labels=labels, context=context, size_factors=size_factors, schema=self.schema
         )
 
-    def with_batch(self, batch: Batch) -> MultimodalDataset:
-        """The same rows, labels and ids with other values of the same schema."""
-        return self._replace(batch, torch.arange(len(self)))
-
     def __len__(self) -> int:
         return len(self._batch)
 
@@ -139,10 +136,7 @@ class MultimodalDataset:
 
     def patterns(self) -> dict[tuple[str, ...], int]:
         """How many rows have each set of modalities, the most frequent first."""
-        codes, counts = self.observed.unique(dim=0, return_counts=True)
-        order = counts.argsort(descending=True, stable=True)
-        names = self.schema.names
-        return {tuple(m for m, has in zip(names, codes[i].tolist(), strict=True) if has): int(counts[i]) for i in order}
+        return rows_of.patterns(self)
 
     def batch(self, rows: Tensor | None = None) -> Batch:
         """Some rows, by index or bool mask, or all, as one batch."""
@@ -150,10 +144,7 @@ class MultimodalDataset:
 
     def batches(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows in batches of at most ``size``: in order, or shuffled by a generator."""
-        size = arguments.count("size", size)
-        order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        for rows in order.split(size):
-            yield self._batch.select(rows)
+        return rows_of.batches(self, size, generator=generator)
 
     def stream(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The observed rows of one modality, with the mask of their known cells."""
@@ -165,10 +156,7 @@ class MultimodalDataset:
 
     def dense(self, name: str) -> tuple[Tensor, Tensor]:
         """One modality ``(n, *shape)``, 0 where a row does not have it, and the mask ``(n,)`` of the rows that do."""
-        packed, have = self._batch.x[self.schema[name].name], self._batch.column(name)
-        full = packed.new_zeros(len(self), *packed.shape[1:])
-        full[have] = packed
-        return full, have
+        return rows_of.dense(self, name)
 
     def select(self, rows: Any) -> MultimodalDataset:
         """The data set of some rows, by index or bool mask."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mvcore
 from mvcore.arguments import shown
 from mvcore.config.plain import structure
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows
 from mvcore.errors import ConfigError, DataError, MissingExtraError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.evaluation.report import Report
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: Model,
-    test: MultimodalDataset,
+    test: Rows,
     *,
-    train: MultimodalDataset | None = None,
+    train: Rows | None = None,
     metrics: Sequence[str | Mapping[str, Any] | MetricConfig] | None = None,
     resources: Mapping[str, Any] | None = None,
     seed: int = 0,

@@ -14,7 +14,7 @@ from torch import Tensor
 from mvcore import arguments
 from mvcore.data.align import aligned
 from mvcore.data.batch import Batch
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows, batches, column
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.labels import has_label
 from mvcore.inference.encodings import Encodings
@@ -52,8 +52,8 @@ class Evaluation:
     def __init__(
         self,
         model: Model,
-        test: MultimodalDataset,
-        train: MultimodalDataset | None = None,
+        test: Rows,
+        train: Rows | None = None,
         *,
         seed: int = 0,
         K: int = 100,
@@ -83,7 +83,7 @@ class Evaluation:
             device = self.model.device
             with isolated(self.model, None):
                 self._encodings[part] = [
-                    self.model.encode_modalities(batch.to(device)) for batch in data.batches(self.batch_size)
+                    self.model.encode_modalities(batch.to(device)) for batch in batches(data, self.batch_size)
                 ]
         return self._encodings[part]
 
@@ -131,7 +131,7 @@ class Evaluation:
 
     def rows(self, given: Iterable[str]) -> Tensor:
         """Which test rows ``(n,)`` have all the given modalities."""
-        return has_all(self.test.batch(), given)
+        return has_all(self.test, given)
 
     def subsets(self, size: int) -> list[tuple[str, ...]]:
         """Every subset of the modalities with as many members."""
@@ -160,7 +160,7 @@ class Evaluation:
             )
         return have
 
-    def training(self) -> MultimodalDataset:
+    def training(self) -> Rows:
         """The training rows.
 
         Raises:
@@ -193,14 +193,21 @@ class Evaluation:
         return self.resources[name]
 
 
-def has_all(batch: Batch, names: Iterable[str]) -> Tensor:
-    """Which rows of a batch ``(B,)`` have all of some modalities, on the host."""
-    return batch.only(names).observed.all(1)
+def has_all(rows: Batch | Rows, names: Iterable[str]) -> Tensor:
+    """Which rows ``(B,)`` have all of some modalities, on the host."""
+    have = torch.ones(len(rows), dtype=torch.bool)
+    for name in names:
+        have &= _column(rows, name)
+    return have
 
 
-def has_and_another(batch: Batch, name: str) -> Tensor:
-    """Which rows of a batch ``(B,)`` have a modality and at least one other, on the host."""
-    return batch.column(name) & batch.without([name]).observed.any(1)
+def has_and_another(rows: Batch | Rows, name: str) -> Tensor:
+    """Which rows ``(B,)`` have a modality and at least one other, on the host."""
+    return _column(rows, name) & (rows.observed.sum(1) > 1)
+
+
+def _column(rows: Batch | Rows, name: str) -> Tensor:
+    return rows.only([name]).observed[:, 0] if isinstance(rows, Batch) else column(rows, name)
 
 
 def sizes(chosen: tuple[int, ...], most: int) -> list[int]:
@@ -208,7 +215,7 @@ def sizes(chosen: tuple[int, ...], most: int) -> list[int]:
     return [size for size in range(1, most + 1) if not chosen or size in chosen]
 
 
-def _labels(part: Part, data: MultimodalDataset) -> np.ndarray[Any, Any]:
+def _labels(part: Part, data: Rows) -> np.ndarray[Any, Any]:
     if data.labels is None or not has_label(data.labels).any():
         raise NotApplicableError(f"It needs labels, and the {part} rows have none; give labels=… to the data set.")
     return data.labels

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mvcore.data import rows as rows_of
 from mvcore.extras import require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mvcore.data.dataset import MultimodalDataset
+    from mvcore.data.rows import Rows
 
 
-def patterns(data: MultimodalDataset, *, most: int = 15) -> Figure:
+def patterns(data: Rows, *, most: int = 15) -> Figure:
     """How many rows have each set of modalities: bars above a matrix of what the set holds."""
-    counts = dict(list(data.patterns().items())[:most])
+    every = rows_of.patterns(data)
+    counts = dict(list(every.items())[:most])
     figure, (above, below) = axes_of(2, 1, size=(7, 4.5), sharex=True, gridspec_kw={"height_ratios": (2, 1)})
     above.bar(range(len(counts)), list(counts.values()), color="C0")
-    above.set(ylabel="rows", title=f"Observed modalities: {len(data)} rows, {len(data.patterns())} patterns")
+    above.set(ylabel="rows", title=f"Observed modalities: {len(data)} rows, {len(every)} patterns")
     names = data.schema.names
     for column, pattern in enumerate(counts):
         has = [i for i, name in enumerate(names) if name in pattern]

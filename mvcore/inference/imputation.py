@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mvcore import arguments
 from mvcore.data.align import aligned
-from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.frames import to_frame
+from mvcore.data.rows import Rows, batches
 from mvcore.data.schema import ModalitySpec
 from mvcore.data.tables import index_of, pandas
 from mvcore.errors import DataError
@@ -50,7 +50,7 @@ class Imputed:
 
 def impute(
     model: Model,
-    data: MultimodalDataset,
+    data: Rows,
     *,
     interval: float | None = None,
     K: int = 500,
@@ -86,7 +86,7 @@ def impute(
     return {spec.name: _joined([part[spec.name] for part in parts], spec, data.ids) for spec in model.schema}
 
 
-def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: int = 512) -> Any:
+def embed(model: Model, data: Rows, *, seed: int = 0, batch_size: int = 512) -> Any:
     """The posterior mean of the shared latent, one row for each row of the data.
 
     Returns:
@@ -99,7 +99,7 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
     data, batch_size = _checked(model, data), arguments.count("batch_size", batch_size)
     seed = arguments.seed("seed", seed)
     generator, parts, first = torch.Generator().manual_seed(seed), [], 0
-    for batch in data.batches(batch_size):
+    for batch in batches(data, batch_size):
         with isolated(model, generator):
             points = model.posterior(model.encode_modalities(batch.to(model.device))).point()["shared"][0]
             check_answers(model, batch.to(model.device), "embedding", [points], first=first, ids=data.ids)
@@ -114,7 +114,7 @@ def embed(model: Model, data: MultimodalDataset, *, seed: int = 0, batch_size: i
 
 def predictions(
     model: Model,
-    data: MultimodalDataset,
+    data: Rows,
     *,
     interval: float | None,
     K: int,
@@ -135,7 +135,7 @@ def predictions(
     generator = torch.Generator().manual_seed(seed)
     largest = max(spec.size * (spec.categories or 1) for spec in model.schema)
     first = 0
-    for batch in data.batches(min(batch_size, max(1, VALUES // (K * largest)))):
+    for batch in batches(data, min(batch_size, max(1, VALUES // (K * largest)))):
         moved = batch.to(model.device)
         out = predict(model, moved, interval=interval, K=K, samples=samples, generator=generator)
         answers = [value for p in out.values() for value in (p.filled, p.low, p.high, p.probabilities)]
@@ -144,7 +144,7 @@ def predictions(
         yield {m: p.cpu() for m, p in out.items()}
 
 
-def _checked(model: Model, data: MultimodalDataset) -> MultimodalDataset:
+def _checked(model: Model, data: Rows) -> Rows:
     """The rows as the model has them."""
     from mvcore.models.base import Model  # which needs this room
 

@@ -8,30 +8,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows, dense, known_cells
 from mvcore.extras import require
 
 Array = np.ndarray[Any, Any]
 
 
-def encoded(data: MultimodalDataset, name: str) -> tuple[Array, Array, Array]:
+def encoded(data: Rows, name: str) -> tuple[Array, Array, Array]:
     """One modality as rows of numbers, categories one-hot.
 
     Returns:
         The values ``(n, F)``, 0 where unknown; which rows have the modality ``(n,)``; which values are known
         ``(n, F)``.
     """
-    values, have = data.dense(name)
-    known = have.reshape(-1, *[1] * (values.ndim - 1)).expand(values.shape).clone()
-    if (cells := data.batch().cells.get(name)) is not None:
-        known[have] = cells
+    (values, have), known = dense(data, name), known_cells(data, name)
     categories = data.schema[name].categories
     if categories is not None:
         known = known.unsqueeze(1).expand(-1, categories, *known.shape[1:])
     return one_hot(data, name, values), have.numpy(), known.flatten(1).numpy()
 
 
-def one_hot(data: MultimodalDataset, name: str, values: torch.Tensor) -> Array:
+def one_hot(data: Rows, name: str, values: torch.Tensor) -> Array:
     """Values of a modality ``(n, *shape)`` as rows of numbers ``(n, F)``; of categories ``(n, P, …)`` one-hot."""
     if (categories := data.schema[name].categories) is not None:
         values = torch.nn.functional.one_hot(values, categories).movedim(-1, 1)
@@ -45,7 +42,7 @@ def known_mean(values: Array, known: Array) -> Array:
     return mean
 
 
-def design(train: MultimodalDataset, test: MultimodalDataset, names: Iterable[str]) -> tuple[Array, Array]:
+def design(train: Rows, test: Rows, names: Iterable[str]) -> tuple[Array, Array]:
     """Features of some modalities side by side, standardised, 0 (the mean) where a value is not known."""
     sides: tuple[list[Array], list[Array]] = ([], [])
     for name in names:

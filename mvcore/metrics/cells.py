@@ -12,6 +12,7 @@ from mvcore import arguments
 from mvcore.data.align import aligned
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows, dense, known_cells
 from mvcore.errors import DataError
 from mvcore.inference.imputation import predictions
 from mvcore.models.base import Model
@@ -34,7 +35,7 @@ class CellCoverage:
 
 def cell_coverage(
     model: Model,
-    data: MultimodalDataset,
+    data: Rows,
     *,
     interval: float = 0.9,
     share: float = 0.1,
@@ -72,19 +73,16 @@ def cell_coverage(
     for name, mask in hidden.items():
         low = torch.cat([block[name].low for block in blocks])[mask]  # type: ignore[misc]
         high = torch.cat([block[name].high for block in blocks])[mask]  # type: ignore[misc]
-        truth = data.dense(name)[0][mask]
+        truth = dense(data, name)[0][mask]
         inside = ((low <= truth) & (truth <= high)).double().mean()
         width = float((high - low).double().mean())
         found.append(CellCoverage(modality=name, cells=int(mask.sum()), coverage=float(inside), width=width))
     return found
 
 
-def _hide_cells(
-    data: MultimodalDataset, share: float, generator: torch.Generator
-) -> tuple[MultimodalDataset, dict[str, Tensor]]:
+def _hide_cells(data: Rows, share: float, generator: torch.Generator) -> tuple[Rows, dict[str, Tensor]]:
     """The data without the hidden cells, and where they are, ``(n, *shape)`` of each modality that has some."""
-    batch = data.batch()
-    known = {m: _known(batch, m) for m in batch.names}
+    known = {m: known_cells(data, m) for m in data.schema.names}
     left = {}
     for spec in data.schema:
         drawn = torch.rand(known[spec.name].shape, generator=generator) < share
@@ -93,23 +91,17 @@ def _hide_cells(
     for name, each in left.items():
         each[bare] = known[name][bare]
     hidden = {m: mask for m, each in left.items() if bool((mask := known[m] & ~each).any())}
+    return MultimodalDataset.from_batch(data.schema, _without(data, left), labels=data.labels, ids=data.ids), hidden
+
+
+def _without(data: Rows, left: dict[str, Tensor]) -> Batch:
+    """The rows with those cells alone that are left."""
     observed = torch.stack([each.flatten(1).any(1) for each in left.values()], dim=1)
-    return data.with_batch(_packed(data, left, observed)), hidden
-
-
-def _packed(data: MultimodalDataset, left: dict[str, Tensor], observed: Tensor) -> Batch:
     x, cells = {}, {}
     for i, (name, known) in enumerate(left.items()):
         rows = observed[:, i]
-        values = data.dense(name)[0]
+        values = dense(data, name)[0]
         x[name] = values.where(known, torch.zeros((), dtype=values.dtype))[rows]
         if not bool(known[rows].all()):
             cells[name] = known[rows]
     return data.batch().with_values(x, observed, cells)
-
-
-def _known(batch: Batch, name: str) -> Tensor:
-    x = batch.x[name]
-    out = torch.zeros(len(batch), *x.shape[1:], dtype=torch.bool)
-    out[batch.column(name)] = batch.cells.get(name, torch.ones((), dtype=torch.bool))
-    return out

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mvcore.data.batch import Batch
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows, Selected, column
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_and_another
 from mvcore.evaluation.figures import axes_of
@@ -53,7 +53,7 @@ class Imputation:
         """Hides one modality at a time; needs the training rows."""
         train, values = e.training(), {}
         for name in e.names:
-            if not (bool(has_and_another(e.test.batch(), name).any()) and bool(train.batch().column(name).any())):
+            if not (bool(has_and_another(e.test, name).any()) and bool(column(train, name).any())):
                 e.skipped[f"imputation/{name}"] = "No test row has it and another modality, or no training row has it."
                 continue
             task = Hidden(train, e.test, name)
@@ -81,10 +81,10 @@ class Imputation:
 class Hidden:
     """The task of predicting one hidden modality: the rows that can be scored, and what is true of them."""
 
-    def __init__(self, train: MultimodalDataset, test: MultimodalDataset, name: str) -> None:
+    def __init__(self, train: Rows, test: Rows, name: str) -> None:
         self.train, self.name = train, name
         self.others = [m for m in test.schema.names if m != name]
-        self.test = test.select(has_and_another(test.batch(), name))
+        self.test = Selected(test, has_and_another(test, name).nonzero().squeeze(1))
         self.truth, _, self.known = baselines.encoded(self.test, name)
         learn, self.has_target, known = baselines.encoded(train, name)
         learn, known = learn[self.has_target], known[self.has_target]
@@ -125,7 +125,7 @@ class Hidden:
 
     def patterns(self) -> dict[tuple[str, ...], Array]:
         """The rows with each set of the other modalities, as indices."""
-        observed = self.test.batch().only(self.others).observed
+        observed = torch.stack([column(self.test, m) for m in self.others], dim=1)
         found = {}
         for pattern in observed.unique(dim=0):
             names = tuple(m for m, has in zip(self.others, pattern.tolist(), strict=True) if has)

@@ -47,7 +47,7 @@ class IntervalCoverage:
             kind = e.model.schema[name].likelihood
             if kind in ("bernoulli", "categorical"):
                 e.skipped[f"interval_coverage/{name}"] = f"A {kind} value has no interval; see its accuracy."
-            elif not bool(has_and_another(e.test.batch(), name).any()):
+            elif not bool(has_and_another(e.test, name).any()):
                 e.skipped[f"interval_coverage/{name}"] = "No test row has it and another modality."
             else:
                 beside = self._values_beside(e, name)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mvcore.data.batch import Batch
+from mvcore.data.rows import packed
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.inference.encodings import Encodings
 from mvcore.inference.estimators import predictive_mean
@@ -34,9 +35,8 @@ class Reconstruction:
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Means over the known values, or over the images, of the rows that have the modality."""
         values: dict[str, float] = {}
-        whole = e.test.batch()
         for name in e.names:
-            x, known = whole.values(name)
+            x, known = packed(e.test, name)
             if not len(x):
                 e.skipped[f"reconstruction/{name}"] = "No test row has it."
                 continue

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from mvcore import arguments
 from mvcore.data.align import aligned, aligned_batch, as_data, check_kind
 from mvcore.data.batch import Batch
-from mvcore.data.dataset import MultimodalDataset
-from mvcore.data.rows import Streamable
+from mvcore.data.rows import Rows
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.latents import Latents
@@ -316,33 +315,32 @@ class Model(nn.Module, ABC):
         return aligned_batch(batch, self.schema).to(self.device)
 
     @final
-    def fit_transforms(self, data: Streamable) -> None:
+    def fit_transforms(self, data: Rows | Batch) -> None:
         """Fits every transform that is not fitted yet to the observed rows of the training data."""
-        data = self._matched(data, every=True)
+        rows = self._matched(data, every=True)
         for name in self.schema.names:
             inputs, decoder = self.inputs[name], self.decoders[name]
             assert isinstance(inputs, InputTransform)
             assert isinstance(decoder, LikelihoodDecoder)
-            inputs.fit(lambda name=name: data.stream(name))  # type: ignore[misc]
+            inputs.fit(lambda name=name: rows.stream(name))  # type: ignore[misc]
             if decoder.target is not None:
-                decoder.target.fit(lambda name=name: data.stream(name))  # type: ignore[misc]
+                decoder.target.fit(lambda name=name: rows.stream(name))  # type: ignore[misc]
         if self.schema.context:
-            self.covariates.fit(data.stream_context)
+            self.covariates.fit(rows.stream_context)
 
     @final
-    def check(self, data: Streamable) -> None:
+    def check(self, data: Rows | Batch) -> None:
         """Raises a DataError if the data does not fit the schema or a likelihood; asked once for each data set."""
-        data = self._matched(data)
-        for context in data.stream_context() if self.schema.context else ():
+        rows = self._matched(data)
+        for context in rows.stream_context() if self.schema.context else ():
             self.covariates.check(context)
         for modality in self.schema:
-            for x, _ in data.stream(modality.name):
+            for x, _ in rows.stream(modality.name):
                 check_kind(x, modality)
                 if problem := self.decoders[modality.name].likelihood.check(x):  # type: ignore[union-attr, operator]
                     raise DataError(f"Modality {modality.name!r}: {problem}.", modality=modality.name)
 
-    def _matched(self, data: Streamable, *, every: bool = False) -> Streamable:
+    def _matched(self, data: Rows | Batch, *, every: bool = False) -> Rows:
         """Rows whose modalities and columns have names are matched by them."""
-        if isinstance(data, Batch):
-            data = as_data(data, self.schema)
-        return aligned(data, self.schema, every=every) if isinstance(data, MultimodalDataset) else data
+        rows = as_data(data, self.schema) if isinstance(data, Batch) else data
+        return aligned(rows, self.schema, every=every)

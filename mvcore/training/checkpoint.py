@@ -15,7 +15,7 @@ import attrs
 from torch import Tensor
 
 from mvcore import config as configs
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows
 from mvcore.errors import CheckpointError, ConfigError
 from mvcore.models.base import Model
 from mvcore.options import TrainingConfig
@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
 
 def fingerprint(
-    model: Model, data: MultimodalDataset, validation: MultimodalDataset | None, options: TrainingConfig, ranks: int
+    model: Model, data: Rows, validation: Rows | None, options: TrainingConfig, ranks: int
 ) -> dict[str, Any]:
     """What a checkpoint and the training that goes on from it must have in common, as plain values."""
     config = None if model.config is None else configs.unstructure(model.config)
@@ -174,11 +174,14 @@ def _may_differ(difference: Difference) -> bool:
     return numbers and bool(_WEIGHTS.match(difference.path))
 
 
-def _summary(data: MultimodalDataset) -> dict[str, Any]:
+def _summary(data: Rows) -> dict[str, Any]:
     """Numbers that other rows are unlikely to share."""
-    batch = data.batch()
-    sums = {m: [float(batch.x[m].double().sum()), float(batch.x[m].double().square().sum())] for m in batch.names}
-    return {"rows": len(data), "observed": {m: len(batch.x[m]) for m in batch.names}, "sums": sums}
+    sums = {}
+    for m in data.schema.names:
+        each = [(float(x.double().sum()), float(x.double().square().sum())) for x, _ in data.stream(m)]
+        sums[m] = [sum(part) for part in zip(*each, strict=True)]
+    counts = dict(zip(data.schema.names, data.observed.sum(0).tolist(), strict=True))
+    return {"rows": len(data), "observed": counts, "sums": sums}
 
 
 def _differences(there: Any, here: Any, path: str = "") -> Iterator[Difference]:

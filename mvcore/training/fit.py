@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from mvcore.arguments import shown
 from mvcore.data.align import aligned
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows
 from mvcore.errors import CheckpointError, ConfigError, DataError
 from mvcore.models.base import Model
 from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
@@ -49,9 +49,9 @@ class Run:
 @known_arguments
 def fit(
     model: Model,
-    data: MultimodalDataset,
+    data: Rows,
     *,
-    validation: MultimodalDataset | None = None,
+    validation: Rows | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -81,7 +81,8 @@ def fit(
 
     Args:
         model: Any model.
-        data: Training rows. Transforms that are not fitted yet are fitted to them.
+        data: Training rows: a ``MultimodalDataset``, or other ``mvcore.data.Rows``, which may stay on disk. Transforms
+            that are not fitted yet are fitted to them.
         validation: Rows to choose the best epoch by.
         epochs: Passes over the rows in all, divided among the model's stages.
         batch_size: Rows of an optimizer step.
@@ -193,12 +194,10 @@ def _check_fork(folder: Path | None, options: TrainingConfig) -> None:
         )
 
 
-def _check(
-    model: Model, data: MultimodalDataset, validation: MultimodalDataset | None, options: TrainingConfig
-) -> tuple[MultimodalDataset, MultimodalDataset | None]:
+def _check(model: Model, data: Rows, validation: Rows | None, options: TrainingConfig) -> tuple[Rows, Rows | None]:
     """The rows as the model has them."""
     for name, rows in {"data": data, "validation": data if validation is None else validation}.items():
-        if not isinstance(rows, MultimodalDataset):
+        if not isinstance(rows, Rows):
             raise DataError(
                 f"{name} must be a mvcore.MultimodalDataset; got {shown(rows)}. mvcore.from_frames makes one of tables."
             )

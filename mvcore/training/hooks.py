@@ -24,7 +24,7 @@ from mvcore.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mvcore.data.dataset import MultimodalDataset
+    from mvcore.data.rows import Rows
     from mvcore.losses.base import LossOutput
     from mvcore.models.base import Model
     from mvcore.training.fit import Run
@@ -50,7 +50,7 @@ class Hooks:
     """What a hook may answer; take only the arguments you need, by name."""
 
     @hookspec
-    def mvcore_fit_start(self, model: Model, data: MultimodalDataset, epochs: int) -> None:
+    def mvcore_fit_start(self, model: Model, data: Rows, epochs: int) -> None:
         """A training is about to start; transforms are fitted."""
 
     @hookspec

@@ -19,7 +19,7 @@ from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from mvcore.data.batch import Batch
-from mvcore.data.dataset import MultimodalDataset
+from mvcore.data.rows import Rows, batches
 from mvcore.errors import ConfigError, TrainingError
 from mvcore.inference.isolation import isolated
 from mvcore.losses.base import LossOutput
@@ -58,8 +58,8 @@ class Loop:
     def __init__(
         self,
         model: Model,
-        data: MultimodalDataset,
-        validation: MultimodalDataset | None,
+        data: Rows,
+        validation: Rows | None,
         options: TrainingConfig,
         accelerator: Accelerator,
         hook: Any,
@@ -251,7 +251,7 @@ class Loop:
         assert self.validation is not None
         total = 0.0
         with isolated(self.model, None):
-            for batch in self.validation.batches(self.options.batch_size):
+            for batch in batches(self.validation, self.options.batch_size):
                 output = self.model(batch.to(self.accelerator.device), stage=stage.name)
                 total += check_validation(output, self.at.step, self._where(stage)) * len(batch)
         return total / len(self.validation)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mvcore.data import Batch, MultimodalDataset, aligned
+from mvcore.data import Batch, Rows, aligned, batches
 from mvcore.distributions import full
 from mvcore.errors import NotApplicableError
 from mvcore.inference import Encodings, isolated
@@ -17,12 +17,12 @@ from mvcore_cmvae.prior import ClustersPrior
 __all__ = ["clusters", "of_encodings", "probabilities"]
 
 
-def clusters(model: Model, data: MultimodalDataset | Batch, *, batch_size: int = 512) -> Tensor:
+def clusters(model: Model, data: Rows | Batch, *, batch_size: int = 512) -> Tensor:
     """The most probable cluster of each row ``(B,)``, by ``probabilities``."""
     return probabilities(model, data, batch_size=batch_size).argmax(1)
 
 
-def probabilities(model: Model, data: MultimodalDataset | Batch, *, batch_size: int = 512) -> Tensor:
+def probabilities(model: Model, data: Rows | Batch, *, batch_size: int = 512) -> Tensor:
     r"""The probability of each cluster given what a row has ``(B, C)``, on the model's device.
 
     The mean over the row's modalities of :math:`q(c \mid \mu_m) \propto \pi_c\, p(\mu_m \mid c)`, with μ_m the location
@@ -63,7 +63,7 @@ def prior_of(model: Model) -> ClustersPrior:
     return prior
 
 
-def batches_of(model: Model, data: MultimodalDataset | Batch, batch_size: int) -> Iterator[Batch]:
+def batches_of(model: Model, data: Rows | Batch, batch_size: int) -> Iterator[Batch]:
     """The rows as the model has them."""
-    parts = [data] if isinstance(data, Batch) else aligned(data, model.schema).batches(batch_size)
+    parts = [data] if isinstance(data, Batch) else batches(aligned(data, model.schema), batch_size)
     yield from map(model.fitting, parts)

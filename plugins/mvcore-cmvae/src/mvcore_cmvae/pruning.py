@@ -11,7 +11,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from mvcore.data import MultimodalDataset
+from mvcore.data import Rows
 from mvcore.distributions import full
 from mvcore.errors import ConfigError
 from mvcore.inference import isolated
@@ -49,7 +49,7 @@ class _Pairs:
 
 def prune(
     model: MultimodalVAE,
-    data: MultimodalDataset,
+    data: Rows,
     *,
     clusters: int | None = None,
     beta: float | None = None,
@@ -92,7 +92,7 @@ def prune(
     return Pruned(_with(model, sets[best]), sets[best], criterion)
 
 
-def _pairs(model: MultimodalVAE, data: MultimodalDataset, batch_size: int) -> _Pairs:
+def _pairs(model: MultimodalVAE, data: Rows, batch_size: int) -> _Pairs:
     prior, joint, rows, shares, start = prior_of(model), [], [], [], 0
     with isolated(model, None):
         for batch in batches_of(model, data, batch_size):
