@@ -7,7 +7,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any, cast, final
 
 import attrs
-from torch import nn
 
 from mvcore.config.plain import edit, structure
 from mvcore.data.schema import Schema
@@ -15,6 +14,7 @@ from mvcore.data.transforms import Affine, InputTransform
 from mvcore.errors import ConfigError, DataError
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.nn.joint import JointEncoder
+from mvcore.nn.protocols import Encoder
 from mvcore.nn.trial import try_decoder, try_encoder
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import LikelihoodConfig, ModelConfig
@@ -87,7 +87,7 @@ class Parts:
     """The modules of a model that belong to its modalities, by name."""
 
     inputs: Mapping[str, InputTransform]
-    encoders: Mapping[str, nn.Module]
+    encoders: Mapping[str, Encoder]
     decoders: Mapping[str, LikelihoodDecoder]
     modality_weights: Mapping[str, float]
 

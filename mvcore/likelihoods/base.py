@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from mvcore.data.transforms import Affine
 from mvcore.distributions.diagonal import full
 from mvcore.likelihoods.observations import Observation, Rescaled
+from mvcore.nn.protocols import Decoder
+from mvcore.nn.trial import as_module
 
 
 class Likelihood(nn.Module, ABC):
@@ -57,9 +59,10 @@ class LikelihoodDecoder(nn.Module):
         target: The affine transform on whose scale the likelihood works; None for data units.
     """
 
-    def __init__(self, network: nn.Module, likelihood: Likelihood, target: Affine | None = None) -> None:
+    def __init__(self, network: Decoder, likelihood: Likelihood, target: Affine | None = None) -> None:
         super().__init__()
-        self.network, self.likelihood, self.target = network, likelihood, target
+        self.network = as_module("The decoder network", network)
+        self.likelihood, self.target = likelihood, target
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Observation:
         """The distribution ``(...)`` over observations in data units given ``z (..., D)``; networks see (n, D).

@@ -32,9 +32,12 @@ class LossOutput:
 
 
 class Loss(Protocol):
-    """A training objective of a ``MultimodalVAE``; a module, for it may own parameters."""
+    """A training objective of a ``MultimodalVAE``; a module, for it may own parameters.
 
-    def __call__(self, p: Pass) -> LossOutput:
+    mypy checks what a builder returns against it.
+    """
+
+    def forward(self, p: Pass) -> LossOutput:
         """The mean over all rows of the batch, in nats."""
         ...
 

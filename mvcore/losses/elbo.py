@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
-from mvcore.losses.base import LossOutput, warmed
+from mvcore.losses.base import Loss, LossOutput, warmed
 from mvcore.losses.specs import Divergence, ELBOConfig
 from mvcore.validators import check_choice
 
@@ -69,7 +69,7 @@ class ELBO(nn.Module):
 
 def build(
     config: ELBOConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
-) -> ELBO:
+) -> Loss:
     """The evidence lower bound."""
     return ELBO(
         beta=config.beta, warmup=config.warmup, beta_shared=config.beta_shared, beta_private=config.beta_private,

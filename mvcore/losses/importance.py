@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
-from mvcore.losses.base import LossOutput, warmed
+from mvcore.losses.base import Loss, LossOutput, warmed
 from mvcore.losses.specs import Bound, DReGConfig, IWAEConfig
 from mvcore.validators import check_choice
 
@@ -122,13 +122,13 @@ class DReG(_ImportanceWeighted):
 
 def build_iwae(
     config: IWAEConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
-) -> IWAE:
+) -> Loss:
     """The importance-weighted bound."""
     return IWAE(samples=config.samples, beta=config.beta, warmup=config.warmup, bound=config.bound)
 
 
 def build_dreg(
     config: DReGConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
-) -> DReG:
+) -> Loss:
     """The importance-weighted bound, doubly reparametrised."""
     return DReG(samples=config.samples, beta=config.beta, warmup=config.warmup, bound=config.bound)

@@ -27,7 +27,9 @@ from mvcore.inference.isolation import isolated
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.observations import Observation
 from mvcore.losses.base import LossOutput
-from mvcore.models.context import Covariates, check_arguments, context_rows
+from mvcore.models.context import Covariates, context_rows
+from mvcore.nn.protocols import Encoder
+from mvcore.nn.trial import as_module
 from mvcore.plugins.spec import ModelConfig
 from mvcore.samplers.base import Sampler
 
@@ -67,7 +69,7 @@ class Model(nn.Module, ABC):
         schema: Schema,
         *,
         inputs: Mapping[str, InputTransform],
-        encoders: Mapping[str, nn.Module],
+        encoders: Mapping[str, Encoder],
         decoders: Mapping[str, LikelihoodDecoder],
         config: ModelConfig | None = None,
     ) -> None:
@@ -79,12 +81,13 @@ class Model(nn.Module, ABC):
             if hasattr(nn.ModuleDict, name):  # a later torch may have more names than the schema knows
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
         self.inputs = nn.ModuleDict({m: inputs[m] for m in schema.names})
-        self.encoders = nn.ModuleDict({m: encoders[m] for m in schema.names})
+        self.encoders = nn.ModuleDict(
+            {m: as_module(f"The encoder of {m!r}", encoders[m], ("x", "mask", "context")) for m in schema.names}
+        )
         self.decoders = nn.ModuleDict({m: decoders[m] for m in schema.names})
-        self.covariates = Covariates(schema.context)
         for m in schema.names:
-            check_arguments(f"The encoder of {m!r}", encoders[m], ("x", "mask", "context"))
-            check_arguments(f"The decoder network of {m!r}", decoders[m].network, ("z", "context"))
+            as_module(f"The decoder network of {m!r}", decoders[m].network, ("z", "context"))
+        self.covariates = Covariates(schema.context)
 
     @abstractmethod
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, final
@@ -96,14 +95,3 @@ def context_rows(context: Mapping[str, Any] | None, n: int, device: torch.device
     rows = Batch({}, torch.ones(n, 0, dtype=torch.bool), context=covariates(given, 1 if one else n)).to(device)
     spread = {name: v.expand(n, *v.shape[1:]) for name, v in rows.context.items()}
     return Batch({}, rows.observed, context=spread, device=device)
-
-
-def check_arguments(what: str, network: nn.Module, names: Sequence[str]) -> None:
-    """Raises a DataError if a network can't be called with the arguments that its kind is always called with."""
-    try:
-        inspect.signature(network.forward).bind(*names)
-    except TypeError:
-        raise DataError(
-            f"{what}, {type(network).__name__}, can't be called with ({', '.join(names)}); give its forward these "
-            "arguments. mask and context are None where all cells are known and where the schema has no covariates."
-        ) from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mvcore.build import build_parts
 from mvcore.data.batch import Batch
@@ -20,12 +20,13 @@ from mvcore.errors import DataError
 from mvcore.inference.encodings import Encodings
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.observations import Observation
-from mvcore.losses.base import LossOutput, check_loss
+from mvcore.losses.base import Loss, LossOutput, check_loss
 from mvcore.losses.elbo import ELBO
 from mvcore.losses.passes import Pass
 from mvcore.models.base import Model
 from mvcore.models.specs import ComposedConfig
-from mvcore.nn.trial import refuse_batch_norm, try_decoder, try_encoder
+from mvcore.nn.protocols import Encoder
+from mvcore.nn.trial import as_module, refuse_batch_norm, try_decoder, try_encoder
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ModelConfig
 from mvcore.posteriors.base import JointPosterior
@@ -64,11 +65,11 @@ class MultimodalVAE(Model):
         schema: Schema,
         *,
         latent_dim: int,
-        encoders: Mapping[str, nn.Module],
+        encoders: Mapping[str, Encoder],
         decoders: Mapping[str, LikelihoodDecoder],
         posterior: JointPosterior | None = None,
         prior: Prior | None = None,
-        loss: nn.Module | None = None,
+        loss: Loss | None = None,
         inputs: Mapping[str, InputTransform] | None = None,
         private_dims: Mapping[str, int] | None = None,
         modality_weights: Mapping[str, float] | None = None,
@@ -87,7 +88,7 @@ class MultimodalVAE(Model):
         self.modality_weights = {m: float((modality_weights or {}).get(m, 1.0)) for m in schema.names}
         self.joint_posterior = posterior or ProductOfExperts(schema.names, prior_expert="every")
         self.latent_prior = prior or StandardPrior(latent_dim, self.private_dims)
-        self.loss = loss or ELBO()
+        self.loss = as_module("The loss", loss or ELBO(), ("p",))
         if type(self.latent_prior().components) is not self.joint_posterior.family:
             raise DataError(
                 f"The prior is {type(self.latent_prior().components).__name__}, the posterior's experts are "

@@ -11,6 +11,7 @@ from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.encoded import Encoded
 from mvcore.errors import ConfigError
 from mvcore.nn.mlp import LatentHead, joined
+from mvcore.nn.protocols import Decoder, Encoder
 from mvcore.nn.specs import ConvDecoderConfig, ConvEncoderConfig
 
 
@@ -119,7 +120,7 @@ def build_encoder(
     latent_dim: int,
     private_dim: int,
     context_dim: int,
-) -> ConvEncoder:
+) -> Encoder:
     """A convolutional encoder."""
     shape = image_shape(modality.name, modality.input_shape)
     return ConvEncoder(shape, latent_dim, private_dim, channels=config.channels, context_dim=context_dim)
@@ -133,7 +134,7 @@ def build_decoder(
     private_dim: int,
     n_outputs: int,
     context_dim: int,
-) -> ConvDecoder:
+) -> Decoder:
     """A convolutional decoder."""
     shape = image_shape(modality.name, modality.shape)
     return ConvDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim)

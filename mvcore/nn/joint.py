@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from mvcore.distributions.diagonal import DiagonalNormal, full
 from mvcore.distributions.encoded import Encoded
 from mvcore.nn.mlp import MLPEncoder
+from mvcore.nn.protocols import Encoder
+from mvcore.nn.trial import as_module
 
 
 @final
@@ -29,7 +31,7 @@ class JointEncoder(nn.Module):
     def __init__(
         self,
         sizes: Mapping[str, int],
-        networks: Mapping[str, nn.Module],
+        networks: Mapping[str, Encoder],
         latent_dim: int,
         hidden: Sequence[int] = (512, 512),
         *,
@@ -37,7 +39,9 @@ class JointEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(sizes)
-        self.networks = nn.ModuleDict(networks)
+        self.networks = nn.ModuleDict(
+            {m: as_module(f"The encoder of {m!r}", e, ("x", "mask", "context")) for m, e in networks.items()}
+        )
         self.head = MLPEncoder((sum(sizes.values()),), latent_dim, hidden=hidden, context_dim=context_dim)
 
     def forward(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.encoded import Encoded
 from mvcore.errors import DataError
+from mvcore.nn.protocols import Decoder, Encoder
 from mvcore.nn.specs import Activation, MLPDecoderConfig, MLPEncoderConfig
 from mvcore.validators import check_choice
 
@@ -142,7 +143,7 @@ def build_encoder(
     latent_dim: int,
     private_dim: int,
     context_dim: int,
-) -> MLPEncoder:
+) -> Encoder:
     """A fully connected encoder."""
     return MLPEncoder(
         modality.input_shape, latent_dim, private_dim, hidden=config.hidden, activation=config.activation,
@@ -158,7 +159,7 @@ def build_decoder(
     private_dim: int,
     n_outputs: int,
     context_dim: int,
-) -> MLPDecoder:
+) -> Decoder:
     """A fully connected decoder."""
     return MLPDecoder(
         latent_dim + private_dim, modality.shape, n_outputs, hidden=config.hidden, activation=config.activation,

@@ -1,4 +1,4 @@
-"""What the networks of a modality answer."""
+"""What the networks of a modality answer. Both are modules; mypy checks what a builder returns against them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Encoder(Protocol):
     """A module for q(z_m | x_m) of one modality."""
 
-    def __call__(self, x: Tensor, mask: Tensor | None, context: Tensor | None) -> Encoded:
+    def forward(self, x: Tensor, mask: Tensor | None, context: Tensor | None) -> Encoded:
         """Encodes n observations, n = 0 included.
 
         Args:
@@ -27,7 +27,7 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """A module for the outputs from which a likelihood makes p(x_m | z)."""
 
-    def __call__(self, z: Tensor, context: Tensor | None) -> Tensor:
+    def forward(self, z: Tensor, context: Tensor | None) -> Tensor:
         """Decodes n latents, n = 0 included.
 
         Args:

@@ -19,6 +19,7 @@ from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.encoded import Encoded
 from mvcore.nn.conv import image_shape, pyramid
 from mvcore.nn.mlp import LatentHead, joined
+from mvcore.nn.protocols import Decoder, Encoder
 from mvcore.nn.specs import ResNetDecoderConfig, ResNetEncoderConfig
 
 # the reference's slope of the leaky ReLUs and share of a block's branch
@@ -122,7 +123,7 @@ class ResidualBlock(nn.Module):
 
 def build_encoder(
     config: ResNetEncoderConfig, *, modality: ModalitySpec, latent_dim: int, private_dim: int, context_dim: int
-) -> ResNetEncoder:
+) -> Encoder:
     """A residual encoder."""
     shape = image_shape(modality.name, modality.input_shape)
     return ResNetEncoder(shape, latent_dim, private_dim, channels=config.channels, context_dim=context_dim)
@@ -136,7 +137,7 @@ def build_decoder(
     private_dim: int,
     n_outputs: int,
     context_dim: int,
-) -> ResNetDecoder:
+) -> Decoder:
     """A residual decoder."""
     shape = image_shape(modality.name, modality.shape)
     return ResNetDecoder(latent_dim + private_dim, shape, n_outputs, channels=config.channels, context_dim=context_dim)

@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mvcore.arguments import shown
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.encoded import Encoded
 from mvcore.errors import DataError, MvcoreError
 from mvcore.inference.isolation import isolated
+
+
+def as_module(who: str, part: object, arguments: Sequence[str] = ()) -> nn.Module:
+    """What was given as an encoder, a decoder or a loss, which torch wants to be a module.
+
+    Raises:
+        DataError: If it is none, or can't be called with the arguments that its kind is called with, where these are
+            named.
+    """
+    if not isinstance(part, nn.Module):
+        raise DataError(f"{who} must be a torch.nn.Module; got {shown(part)}.")
+    if not arguments:
+        return part
+    try:
+        inspect.signature(part.forward).bind(*arguments)
+    except TypeError:
+        hint = " mask and context are None where all cells are known and where the schema has no covariates."
+        raise DataError(
+            f"{who}, {type(part).__name__}, can't be called with ({', '.join(arguments)}); give its forward these "
+            f"arguments.{hint if 'context' in arguments else ''}"
+        ) from None
+    return part
 
 
 def refuse_batch_norm(who: str, module: nn.Module) -> None:

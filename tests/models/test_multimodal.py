@@ -209,3 +209,23 @@ def test_each_component_has_private_draws_of_its_own_also_in_a_batch_of_one_row(
         batch = world.sample(rows)
         drawn = model.posterior(model.encode_modalities(batch)).draw(4, "each")["private/a"].detach()
         assert len(drawn.unique()) == drawn.numel()
+
+
+def nothing(*arguments: object) -> None:
+    """A function where a module belongs."""
+
+
+@pytest.mark.parametrize("wrong", [nothing, 3, "mlp", torch.nn.Linear])
+def test_parts_that_are_no_modules_are_refused_by_name(wrong: object) -> None:
+    fields = parts()
+    with pytest.raises(DataError, match=r"The loss must be a torch\.nn\.Module; got"):
+        MultimodalVAE(**parts(loss=wrong))
+    with pytest.raises(DataError, match=r"The encoder of 'b' must be a torch\.nn\.Module; got"):
+        MultimodalVAE(**parts(encoders=fields["encoders"] | {"b": wrong}))
+    with pytest.raises(DataError, match=r"The decoder network must be a torch\.nn\.Module; got"):
+        LikelihoodDecoder(wrong, NormalLikelihood((4,)))  # type: ignore[arg-type]
+
+
+def test_a_loss_that_takes_no_pass_is_refused() -> None:
+    with pytest.raises(DataError, match=r"The loss, CosineEmbeddingLoss, can't be called with \(p\)"):
+        MultimodalVAE(**parts(loss=torch.nn.CosineEmbeddingLoss()))

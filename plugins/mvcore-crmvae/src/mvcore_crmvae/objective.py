@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mvcore.data import ModalitySpec
 from mvcore.distributions import Latents
 from mvcore.errors import ConfigError
-from mvcore.losses import LossOutput, Pass, warmed
+from mvcore.losses import Loss, LossOutput, Pass, warmed
 from mvcore_crmvae import CRMVAELossConfig
 
 
@@ -73,6 +73,6 @@ def build(
     modalities: Sequence[ModalitySpec],
     latent_dim: int,
     private_dims: Mapping[str, int],
-) -> CRMVAELoss:
+) -> Loss:
     """The loss."""
     return CRMVAELoss(beta=config.beta, halved=config.halved, warmup=config.warmup, samples=config.samples)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mvcore.data import ModalitySpec
 from mvcore.distributions import Latents
 from mvcore.errors import ConfigError
-from mvcore.losses import LossOutput, Pass, warmed
+from mvcore.losses import Loss, LossOutput, Pass, warmed
 from mvcore.validators import check_choice, per_modality
 from mvcore_dmvae import DMVAELossConfig, SharedKL
 
@@ -99,7 +99,7 @@ def build(
     modalities: Sequence[ModalitySpec],
     latent_dim: int,
     private_dims: Mapping[str, int],
-) -> DMVAELoss:
+) -> Loss:
     """The loss.
 
     Raises:

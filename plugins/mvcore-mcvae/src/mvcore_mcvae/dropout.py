@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 from mvcore.data import Batch, ModalitySpec
 from mvcore.distributions import Diagonal, Encoded, How, Mixture
 from mvcore.errors import ConfigError
-from mvcore.losses import LossOutput, Pass, warmed
+from mvcore.losses import Loss, LossOutput, Pass, warmed
 from mvcore.posteriors import JointPosterior
 from mvcore_mcvae import DropoutLossConfig, DropoutPosteriorConfig
 
@@ -133,6 +133,6 @@ def build_loss(
     modalities: Sequence[ModalitySpec],
     latent_dim: int,
     private_dims: Mapping[str, int],
-) -> DropoutLoss:
+) -> Loss:
     """The loss."""
     return DropoutLoss(beta=config.beta, warmup=config.warmup, samples=config.samples, stratified=config.stratified)

@@ -11,7 +11,7 @@ from torch import nn
 from mvcore.data import ModalitySpec
 from mvcore.distributions import DiagonalNormal, How, JointDistribution, Latents, Mixture
 from mvcore.errors import ConfigError
-from mvcore.losses import LossOutput, Pass, warmed
+from mvcore.losses import Loss, LossOutput, Pass, warmed
 from mvcore_mmjsd import MMJSDLossConfig
 
 
@@ -112,7 +112,7 @@ def build(
     modalities: Sequence[ModalitySpec],
     latent_dim: int,
     private_dims: Mapping[str, int],
-) -> MMJSDLoss:
+) -> Loss:
     """The loss."""
     return MMJSDLoss(
         beta=config.beta, warmup=config.warmup, beta_private=config.beta_private, prior_weight=config.prior_weight,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mvcore.data import ModalitySpec
 from mvcore.distributions import JointDistribution, Latents
 from mvcore.errors import ConfigError
-from mvcore.losses import LossOutput, Pass, bound, doubly_reparametrised, warmed
+from mvcore.losses import Loss, LossOutput, Pass, bound, doubly_reparametrised, warmed
 from mvcore.plugins import Registry
 from mvcore.priors import Prior
 from mvcore_mmvaeplus import MMVAEPlusLossConfig
@@ -110,7 +110,7 @@ def build(
     modalities: Sequence[ModalitySpec],
     latent_dim: int,
     private_dims: Mapping[str, int],
-) -> MMVAEPlusLoss:
+) -> Loss:
     """The loss, with an auxiliary prior for each private latent."""
     sizes = {m.name: size for m in modalities if (size := private_dims.get(m.name, 0))}
     auxiliary = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mvcore.data import ModalitySpec
 from mvcore.distributions import Latents
 from mvcore.errors import ConfigError
-from mvcore.losses import LossOutput, Pass, warmed
+from mvcore.losses import Loss, LossOutput, Pass, warmed
 from mvcore.training import shared_generator
 from mvcore_mvae import MVAELossConfig
 
@@ -115,7 +115,7 @@ def build(
     modalities: Sequence[ModalitySpec],
     latent_dim: int,
     private_dims: Mapping[str, int],
-) -> MVAELoss:
+) -> Loss:
     """The loss."""
     return MVAELoss(
         unimodal=config.unimodal,

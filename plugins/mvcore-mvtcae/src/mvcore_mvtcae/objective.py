@@ -9,7 +9,7 @@ from torch import nn
 
 from mvcore.data import ModalitySpec
 from mvcore.errors import ConfigError
-from mvcore.losses import LossOutput, Pass, warmed
+from mvcore.losses import Loss, LossOutput, Pass, warmed
 from mvcore_mvtcae import MVTCAELossConfig
 
 
@@ -74,6 +74,6 @@ def build(
     modalities: Sequence[ModalitySpec],
     latent_dim: int,
     private_dims: Mapping[str, int],
-) -> MVTCAELoss:
+) -> Loss:
     """The loss."""
     return MVTCAELoss(alpha=config.alpha, beta=config.beta, warmup=config.warmup, samples=config.samples)

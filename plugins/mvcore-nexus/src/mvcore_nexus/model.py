@@ -16,7 +16,7 @@ from mvcore.inference import BLOCK, Encodings
 from mvcore.likelihoods import LikelihoodDecoder, Observation
 from mvcore.losses import LossOutput, warmed
 from mvcore.models import Model
-from mvcore.nn import MLPEncoder, layers
+from mvcore.nn import Encoder, MLPEncoder, layers
 from mvcore_nexus import NexusConfig
 from mvcore_nexus.densities import NexusPosterior, NexusPrior, added, at, drawn, spread
 
@@ -89,7 +89,7 @@ class Nexus(Model):
         latent_dim: int,
         bottom_dims: Mapping[str, int],
         message_dim: int,
-        encoders: Mapping[str, nn.Module],
+        encoders: Mapping[str, Encoder],
         decoders: Mapping[str, LikelihoodDecoder],
         messages: Mapping[str, nn.Module],
         top_encoder: nn.Module,
