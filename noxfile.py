@@ -78,7 +78,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def kills(session: nox.Session) -> None:
-    """Kill trainings at random moments, a hundred times alone and a hundred on two ranks; prints the counts."""
+    """Kill ``mvcore train``, alone and on two ranks, ``fit`` and ``save`` a hundred times each; prints the counts."""
     install_local(session, PLUGINS, EXTRAS)
     chosen = ("-o", "testpaths=tests/kills", "-m", "slow", "-s")
     session.run("pytest", *chosen, *session.posargs, env={"MVCORE_KILLS": os.environ.get("MVCORE_KILLS", "100")})

@@ -6,10 +6,8 @@ import errno
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -343,42 +341,6 @@ def test_a_failing_rename_puts_the_old_model_back(fails_at: int, copy: Path, mon
         mvcore.save(make("private, other networks"), copy)
     assert content(copy) == before
     assert list(copy.parent.iterdir()) == [copy]
-
-
-def save_and_die(target: Path, seconds: float) -> None:
-    """A process that saves other weights of the same config again and again, and is killed after some seconds."""
-    model = make()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(0.5)
-    child = os.fork()
-    if not child:
-        try:
-            while True:
-                mvcore.save(model, target)
-        finally:
-            os._exit(1)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_process_killed_while_saving_leaves_the_old_or_the_new_model(
-    can_exchange: bool, copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not can_exchange:
-        monkeypatch.setattr(files, "exchange", lambda first, second: False)
-    old = mvcore.load(copy).state_dict()
-    trained = [name for name, _ in make().named_parameters()]
-    for seconds in torch.rand(20, generator=torch.Generator().manual_seed(3)).mul(0.06).tolist():
-        save_and_die(copy, seconds)
-        found = mvcore.load(copy).state_dict()
-        is_old = all(torch.equal(found[name], old[name]) for name in trained)
-        assert is_old or all(bool((found[name] == 0.5).all()) for name in trained)
 
 
 @pytest.mark.parametrize("killed_at", range(1, 5))

@@ -146,68 +146,6 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_good_checkpoint_stays(t
     assert_same(fit(make()), resumed)
 
 
-KILLED = """
-import os, random, signal, sys, time
-import numpy as np, torch
-torch.set_num_threads(1)
-import mvcore
-from accelerate import Accelerator
-from mvcore.data.dataset import MultimodalDataset
-from safetensors.torch import save_file
-
-rng = np.random.default_rng(0)
-data = MultimodalDataset({"a": rng.normal(size=(64, 3)), "b": rng.normal(size=(64, 4))}, {"b": np.arange(64) % 3 > 0})
-
-def train(folder, out):
-    torch.manual_seed(0)
-    small = {f"modalities.{m}.{p}.hidden": [8] for m in "ab" for p in ("encoder", "decoder")}
-    model = mvcore.create("multimodal", data, latent_dim=2, **small)
-    run = mvcore.fit(
-        model, data, epochs=10, batch_size=8, lr=1e-2, progress=False, validation=data, checkpoint=folder, resume=True,
-        checkpoint_steps=1, accelerator=Accelerator(cpu=True),
-    )
-    save_file(run.model.state_dict(), out)
-
-def forked(folder, out, after):
-    child = os.fork()
-    if child == 0:
-        train(folder, out)
-        os._exit(0)
-    if after is not None:
-        time.sleep(after)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
-
-folder, first, second = sys.argv[1:]
-begun = time.perf_counter()
-assert forked(folder + "/whole", first, None) == 0
-took = time.perf_counter() - begun
-draws, kills = random.Random(0), 0
-for _ in range(20):
-    kills += forked(folder + "/killed", second, draws.uniform(0.02, 0.3) * took) != 0
-assert forked(folder + "/killed", second, None) == 0
-print(kills)
-"""
-
-
-@pytest.mark.slow
-def test_a_training_killed_at_twenty_random_points_ends_with_the_same_weights(tmp_path: Path) -> None:
-    """Killed between and inside steps and saves: it checkpoints after every step, so it is often writing one."""
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    files = [str(tmp_path / name) for name in ("first.safetensors", "second.safetensors")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), *files],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout.split()[-1]) >= 10  # the others had finished before they were to be killed
-    one, other = (Path(file).read_bytes() for file in files)
-    assert one == other
-    assert sorted(f.name for f in (tmp_path / "killed").iterdir()) == ["checkpoint-before.pt", "checkpoint.pt"]
-
-
 RANKS = """
 import sys
 import numpy as np, torch
