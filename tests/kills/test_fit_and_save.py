@@ -6,20 +6,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-
-import mvcore
-from mvcore.data import MultimodalDataset
-from mvcore.models import Model
-from mvcore.storage import models as files
 
 KILLS = int(os.environ.get("MVCORE_KILLS", "20"))
 TRAINING = """
@@ -69,33 +60,44 @@ while kills < wanted:
 print(kills, "kills of", number, "trainings")
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
+# One thread each: a process that is forked off one with a pool of threads waits for them for ever.
+SAVING = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+import numpy as np, torch
+torch.set_num_threads(1)
+import mvcore
+from mvcore.data import MultimodalDataset
+from mvcore.storage import models as files
 
+rng = np.random.default_rng(0)
+data = MultimodalDataset({"a": rng.normal(size=(20, 3)), "b": rng.normal(size=(20, 4))}, {"b": np.arange(20) % 3 > 0})
+torch.manual_seed(0)
+model = mvcore.create("multimodal", data, latent_dim=3)
+model.fit_transforms(data)
+target, kills = Path(sys.argv[1]) / "model", int(sys.argv[2])
+if sys.argv[3] == "0":  # a system that can't exchange two folders in one step
+    files.exchange = lambda first, second: False
+mvcore.save(model, target)
+begun = time.perf_counter()
+mvcore.save(model, target)
+took = time.perf_counter() - begun
+trained = [name for name, _ in model.named_parameters()]
 
-def test_a_training_killed_at_random_points_ends_with_the_same_weights(tmp_path: Path) -> None:
-    """Killed between and inside steps and saves: it checkpoints after every step, so it is often writing one."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", TRAINING, str(tmp_path), str(KILLS)],
-        env=environment, capture_output=True, text=True, timeout=60 + 20 * KILLS,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    print(f"fit: {done.stdout.splitlines()[-1]}")  # noqa: T201
+def write(value):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(value)
 
+def is_all(value):
+    found = mvcore.load(target).state_dict()
+    return all(bool((found[name] == value).all()) for name in trained)
 
-def small() -> Model:
-    rng = np.random.default_rng(0)
-    data = MultimodalDataset(
-        {"a": rng.normal(size=(20, 3)), "b": rng.normal(size=(20, 4))}, {"b": np.arange(20) % 3 > 0}
-    )
-    torch.manual_seed(0)
-    model = mvcore.create("multimodal", data, latent_dim=3)
-    model.fit_transforms(data)
-    return model
-
-
-def save_and_die(model: Model, target: Path, seconds: float) -> None:
-    """A process that saves a model again and again, and is killed after some seconds."""
+draws, new = random.Random(3), 0
+for kill in range(kills):
+    write(kill)
+    mvcore.save(model, target)
+    write(kill + 0.5)
     child = os.fork()
     if not child:
         try:
@@ -103,33 +105,38 @@ def save_and_die(model: Model, target: Path, seconds: float) -> None:
                 mvcore.save(model, target)
         finally:
             os._exit(1)
-    time.sleep(seconds)
+    time.sleep(draws.uniform(0, 3) * took)
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    left_new = is_all(kill + 0.5)
+    assert left_new or is_all(kill), kill
+    new += left_new
+assert 0 < new < kills or kills < 10, new
+others = [p.name for p in target.parent.iterdir() if p != target]  # what a save a day later removes
+assert all(name.startswith(".model.mvcore-") for name in others), others
+print(f"{kills} kills, {new} of them left the new model")
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_process_killed_while_saving_leaves_the_old_or_the_new_model(
-    can_exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not can_exchange:  # a system that can't exchange two folders in one step
-        monkeypatch.setattr(files, "exchange", lambda first, second: False)
-    model, target = small(), tmp_path / "model"
-    mvcore.save(model, target)
-    began = time.perf_counter()
-    mvcore.save(model, target)
-    took = time.perf_counter() - began
-    old = mvcore.load(target).state_dict()
-    trained = [name for name, _ in model.named_parameters()]
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(0.5)
-    kept = 0
-    for seconds in torch.rand(KILLS, generator=torch.Generator().manual_seed(3)).mul(4 * took).tolist():
-        save_and_die(model, target, seconds)
-        found = mvcore.load(target).state_dict()
-        is_old = all(torch.equal(found[name], old[name]) for name in trained)
-        assert is_old or all(bool((found[name] == 0.5).all()) for name in trained)
-        kept += is_old
-    print(f"save: {KILLS} kills, {kept} of them left the old model")  # noqa: T201
+def test_a_training_killed_at_random_points_ends_with_the_same_weights(tmp_path: Path) -> None:
+    """Killed between and inside steps and saves: it checkpoints after every step, so it is often writing one."""
+    print(f"fit: {python(TRAINING, str(tmp_path), str(KILLS))}")  # noqa: T201
+
+
+def test_a_process_killed_while_saving_leaves_the_old_or_the_new_model(tmp_path: Path) -> None:
+    for can_exchange in (True, False):
+        done = python(SAVING, str(tmp_path), str(KILLS), str(int(can_exchange)))
+        print(f"save: {done}")  # noqa: T201
+
+
+def python(script: str, *arguments: str) -> str:
+    """The last line that a script prints in an interpreter of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment, capture_output=True, text=True, timeout=60 + 20 * KILLS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()[-1]
