@@ -26,19 +26,13 @@ class _CheckedType(ABCMeta):  # so that a class may be abstract too
                 raise
             except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, RecursionError) as fault:
                 raise ConfigError(_problems(cls, args, fields, fault), cls.__name__) from fault
-            if issubclass(cls, Typed) and (faults := _misfits(cls, {n: getattr(made, n) for n in _types(cls)})):
+            if faults := _misfits(cls, {n: getattr(made, n) for n in _types(cls)}):
                 raise ConfigError(faults, cls.__name__)
             return made
 
 
 class Checked(metaclass=_CheckedType):
-    """Base of attrs classes that answer arguments that do not fit with a ConfigError, whatever a validator raises."""
-
-    __slots__ = ()
-
-
-class Typed(Checked):
-    """Base of those that also ask whether every field holds what its type says.
+    """Base of attrs classes whose fields must hold what their types say, whatever else a validator asks.
 
     A list may stand for a tuple, and a number of another library for one of Python's.
     """

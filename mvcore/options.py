@@ -6,7 +6,7 @@ from typing import Literal, final, get_args
 
 from attrs import field, frozen, validators
 
-from mvcore.checked import Typed
+from mvcore.checked import Checked
 from mvcore.validators import ranged
 
 __all__ = [
@@ -24,7 +24,7 @@ _COUNT = ranged(1, 10**9)
 
 @final
 @frozen(kw_only=True)
-class TrainingConfig(Typed):
+class TrainingConfig(Checked):
     """The options of a training."""
 
     epochs: int = field(default=100, validator=_COUNT)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mvcore
-from mvcore.checked import Typed
+from mvcore.checked import Checked
 from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
 from mvcore.errors import ConfigError, MvcoreError
 from mvcore.models.specs import MultimodalVAEConfig
@@ -29,12 +29,12 @@ CONFIGS = sorted({REGISTRY.load(e).config for kind in KINDS for e in REGISTRY.en
 
 
 @attrs.frozen(kw_only=True)
-class Part(Typed):
+class Part(Checked):
     size: int = 1
 
 
 @attrs.frozen(kw_only=True)
-class Whole(LossConfig, Typed, ABC):
+class Whole(LossConfig, Checked, ABC):
     number: float = 1.0
     name: str = "a"
     flag: bool = False

@@ -1,4 +1,4 @@
-"""Typed configs to plain JSON values and back, strictly; the only module that knows the shape of a written config.
+"""Checked configs to plain JSON values and back, strictly; the only module that knows the shape of a written config.
 
 A component is written as a table with ``use`` (``"dist:name"``), ``revision`` and every field; other attrs classes as
 a table of their fields. Nothing is coerced but an int for a float field, and a reader is told all faults at once.

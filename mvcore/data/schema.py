@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 
 from attrs import field, frozen
 
-from mvcore.checked import Typed
+from mvcore.checked import Checked
 from mvcore.data.names import covariate_name, modality_name
 from mvcore.errors import DataError
 
@@ -28,7 +28,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 @final
 @frozen(kw_only=True)
-class ModalitySpec(Typed):
+class ModalitySpec(Checked):
     """One modality, without its data."""
 
     name: str = field(validator=modality_name)
@@ -82,7 +82,7 @@ def _row_shape(value: Any) -> tuple[int, ...]:
 
 @final
 @frozen(kw_only=True)
-class CovariateSpec(Typed):
+class CovariateSpec(Checked):
     """A covariate: what every row has, and networks are told beside latents and observations."""
 
     name: str = field(validator=covariate_name)
@@ -118,7 +118,7 @@ def _named(value: Any) -> tuple[ModalitySpec, ...]:
 
 @final
 @frozen
-class Schema(Typed):
+class Schema(Checked):
     """The modalities of a data set and its covariates, in their order."""
 
     modalities: tuple[ModalitySpec, ...] = field(converter=_named)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, final
 from attrs import Attribute, field, frozen
 
 from mvcore import config as configs
-from mvcore.checked import Typed
+from mvcore.checked import Checked
 from mvcore.config.converter import unknown_key
 from mvcore.errors import ConfigError, ModelFileError
 from mvcore.options import TrainingConfig
@@ -42,7 +42,7 @@ def _share_of_rows(instance: Any, attribute: Attribute[Any], value: Any) -> None
 
 @final
 @frozen(kw_only=True)
-class DataTable(Typed):
+class DataTable(Checked):
     """The table ``[data]``: a registered data set, or a folder with a table for each modality."""
 
     use: DatasetConfig | None = None

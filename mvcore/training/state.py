@@ -11,7 +11,7 @@ import attrs
 from attrs import define, field, frozen
 from torch import Tensor
 
-from mvcore.checked import Typed
+from mvcore.checked import Checked
 
 
 @final
@@ -53,7 +53,7 @@ class Progress:
 
 @final
 @frozen(kw_only=True)
-class State(Typed):
+class State(Checked):
     """A training between two steps."""
 
     fingerprint: str

@@ -295,13 +295,25 @@ def test_an_unknown_kind_is_an_error_of_its_own() -> None:
 
 
 def test_what_could_not_be_read_again_is_not_written() -> None:
-    config = Multimodal(modalities={"image": Modality(weight=float("nan"))}, latent_dim="8")  # type: ignore[arg-type]
+    config = Multimodal(modalities={"image": Modality(weight=float("nan"))}, latent_dim=8)
     with pytest.raises(ConfigError) as caught:
         unstructure(config, REGISTRY)
-    assert caught.value.problems == [
-        "modalities.image.weight: expected a finite float, got nan",
-        "latent_dim: expected int, got '8'",
-    ]
+    assert caught.value.problems == ["modalities.image.weight: expected a finite float, got nan"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"latent_dim": "8"}, "latent_dim: expected int, got '8'"),
+        ({"latent_dim": True}, "latent_dim: expected int, got True"),
+        ({"modalities": [Modality()]}, "modalities: expected a table of Modality, got [Modality("),
+        ({"modalities": {"a": MLP()}}, "modalities: expected a table of Modality, got {'a': MLP("),
+    ],
+)
+def test_a_config_made_by_hand_asks_for_its_types(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Multimodal(**{"modalities": {}, "latent_dim": 8, **fields})
+    assert caught.value.problems[0].startswith(problem)
 
 
 def test_types_that_json_cannot_hold_are_refused() -> None:
