@@ -84,7 +84,7 @@ def check_near(folder: str, run: Path) -> None:
     one above it counts, for everything is below them.
 
     Raises:
-        DataError: If it is elsewhere.
+        DataError: If it, or what a link in it leads to, is elsewhere.
     """
     where, home = _real(Path(folder)), _real(Path.home())
     near = [base for base in (_real(Path.cwd()), _real(run).parent) if not home.is_relative_to(base)]
@@ -96,6 +96,12 @@ def check_near(folder: str, run: Path) -> None:
         )
     if not _is_folder(where):
         raise DataError(f"The run {str(run)!r} names the data in {str(where)!r}, where there is no folder; see --data.")
+    for file in where.iterdir():
+        if not any(_real(file).is_relative_to(base) for base in near):
+            raise DataError(
+                f"{str(file)!r} is a link to {str(_real(file))!r}, which is neither below the current folder nor beside "
+                f"the run {str(run)!r}, which can come from anyone. If you mean these data, say so: --data {folder!r}."
+            )
 
 
 def _is_folder(path: Path) -> bool:

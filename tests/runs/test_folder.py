@@ -68,6 +68,22 @@ def test_data_elsewhere_are_read_only_where_the_user_names_them(
     assert len(runs.data_of(run, secret).train) == 10
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_link_out_of_the_data_of_a_run_is_not_followed(
+    folder: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, secret = tmp_path / "work", tables(tmp_path / "secret")
+    work.mkdir()
+    monkeypatch.chdir(work)
+    data = tables(work / "data")
+    (data / "more.csv").symlink_to(data / "a.csv")
+    run = run_of(work / "runs" / "one", str(data))
+    assert runs.data_of(run).train.schema.names == ("a", "b", "more")
+    (data / ("deep" if folder else "more2.csv")).symlink_to(secret if folder else secret / "a.csv")
+    with pytest.raises(DataError, match=r"is a link to .*secret.*--data"):
+        runs.data_of(run)
+
+
 @pytest.mark.parametrize("data", [5, None, "", "\0", "a\0b", "x" * 10_000, ["tables"], {"a": 1}])
 def test_data_that_are_no_folder_are_told(data: Any, tmp_path: Path) -> None:
     with pytest.raises(MvcoreError):
