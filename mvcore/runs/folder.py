@@ -99,8 +99,9 @@ def check_near(folder: str, run: Path) -> None:
     for file in where.iterdir():
         if not any(_real(file).is_relative_to(base) for base in near):
             raise DataError(
-                f"{str(file)!r} is a link to {str(_real(file))!r}, which is neither below the current folder nor beside "
-                f"the run {str(run)!r}, which can come from anyone. If you mean these data, say so: --data {folder!r}."
+                f"{str(file)!r} is a link to {str(_real(file))!r}, which is neither below the current folder nor "
+                f"beside the run {str(run)!r}, which can come from anyone. If you mean these data, say so: "
+                f"--data {folder!r}."
             )
 
 

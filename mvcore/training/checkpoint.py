@@ -140,7 +140,7 @@ def _load(file: Path) -> State | None:
         content = read_archive(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT or any(map(_no_text, content)):
         raise CheckpointError(f"{str(file)!r} is no checkpoint of this version of mvcore.", path=file)
     try:
         return State(**content)
@@ -148,6 +148,10 @@ def _load(file: Path) -> State | None:
         raise CheckpointError(
             f"{str(file)!r} is no whole checkpoint: {'; '.join(fault.problems)}", path=file
         ) from fault
+
+
+def _no_text(key: object) -> bool:
+    return not isinstance(key, str)
 
 
 def _keep(file: Path) -> None:

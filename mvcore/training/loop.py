@@ -20,12 +20,12 @@ from tqdm.auto import tqdm
 
 from mvcore.data.batch import Batch
 from mvcore.data.rows import Rows, batches
-from mvcore.errors import ConfigError, TrainingError
+from mvcore.errors import CheckpointError, ConfigError, TrainingError
 from mvcore.inference.isolation import isolated
 from mvcore.losses.base import LossOutput
 from mvcore.models.base import Model, Stage
 from mvcore.options import TrainingConfig
-from mvcore.training import checkpoint
+from mvcore.training import checkpoint, whole
 from mvcore.training.draws import Draws
 from mvcore.training.hooks import StopTraining
 from mvcore.training.interrupts import Interrupts
@@ -88,11 +88,23 @@ class Loop:
             state: The state.
             forked: The options of the optimizer that are to be as they are here, not as they are there.
         """
-        self.model.load_state_dict(state.model)
-        self.at = Progress.of(state.progress)
+        file = self._file
+        whole.check_parts(file, state.model, self.model.state_dict())
+        self.at = Progress.of(state.progress, file)
+        if self.at.kept is not None:
+            whole.check_parts(file, self.at.kept, self.model.state_dict())
+        if len(state.ranks) != self.accelerator.num_processes:
+            whole.refuse(file, [f"it has {len(state.ranks)} ranks"])
         own = state.ranks[self.accelerator.process_index]
+        whole.check_parts(file, own, whole.rank_parts(own, self.draws.states()))
+        self.model.load_state_dict(state.model)
         self.sums = Sums(own["names"], own["totals"], own["first"])
         self._loaded, self._forked, self._saved_step = state, tuple(forked), self.at.step
+
+    @property
+    def _file(self) -> Path:
+        assert self.folder is not None
+        return self.folder / checkpoint.FILE
 
     def tell(self, call: str, **what: Any) -> None:
         """Calls a hook, which may ask to stop."""
@@ -317,6 +329,7 @@ class Loop:
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:
         assert self._loaded is not None
         state, self._loaded = self._loaded, None
+        self._check_loaded(state, optimizer)
         if state.optimizer is not None:
             own = [{name: group[name] for name in self._forked_fields() if name in group} for group in
                    optimizer.param_groups]  # fmt: skip
@@ -328,7 +341,21 @@ class Loop:
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(dict(state.scaler))
         self.sums.to(self.accelerator.device)
-        self.draws.restore(state.ranks[self.accelerator.process_index]["random"])
+        try:
+            self.draws.restore(state.ranks[self.accelerator.process_index]["random"])
+        except RuntimeError as fault:  # numbers that no generator has
+            raise CheckpointError(f"{str(self._file)!r} is no whole checkpoint: {fault}", path=self._file) from fault
+
+    def _check_loaded(self, state: State, optimizer: torch.optim.Optimizer) -> None:
+        """Refuses a state of the optimizer, its schedule or scaler that none of this training could have."""
+        scaler = self.accelerator.scaler
+        wanted = {
+            "optimizer": whole.optimizer_parts(optimizer, state.optimizer, self._forked_fields()),
+            "schedule": None if self._schedule is None else _plain(self._schedule.state_dict()),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        found = {"optimizer": state.optimizer, "schedule": state.schedule, "scaler": state.scaler}
+        whole.check_parts(self._file, found, wanted)
 
 
 class _frozen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, final
 
 import attrs
@@ -12,6 +13,7 @@ from attrs import define, field, frozen
 from torch import Tensor
 
 from mvcore.checked import Checked
+from mvcore.training.whole import is_number, refuse
 
 
 @final
@@ -46,9 +48,33 @@ class Progress:
         return {**attrs.asdict(self, recurse=False), "history": json.dumps(self.history)}
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Progress:
-        """What ``plain`` gave, again."""
-        return cls(**{**plain, "history": json.loads(plain["history"])})
+    def of(cls, plain: Mapping[str, Any], file: Path) -> Progress:
+        """What ``plain`` gave, again.
+
+        Raises:
+            CheckpointError: If no training can have come that far; it names the file.
+        """
+        counts = ("step", "stage", "epoch", "batch", "waited")
+        refuse(file, [] if set(plain) == {f.name for f in attrs.fields(cls)} else ["progress has other entries"])
+        faults = [
+            f"progress.{n} is no count" for n in counts if type(plain[n]) is not int or not is_number(plain[n], least=0)
+        ]
+        faults += [] if isinstance(plain["best"], float) else ["progress.best is no number"]
+        history = _rows(plain["history"])
+        refuse(file, faults + (["progress.history has no rows of epochs"] if history is None else []))
+        return cls(**{**plain, "history": history})
+
+
+def _rows(text: Any) -> list[dict[str, Any]] | None:
+    """The history that a text holds; None if it holds none."""
+    try:
+        rows = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    whole = isinstance(rows, list) and all(
+        isinstance(row, dict) and {"epoch", "stage", "loss"} <= set(row) for row in rows
+    )
+    return rows if whole else None
 
 
 @final
