@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -49,12 +49,6 @@ def real(name: str, value: Any, *, finite: bool = False) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or (finite and not math.isfinite(value)):
         raise DataError(f"{name} must be a {'finite ' if finite else ''}number; got {shown(value)}.")
     return float(value)
-
-
-def choice(name: str, value: Any, allowed: Sequence[str]) -> None:
-    """Raises a DataError for a value that is none of those allowed."""
-    if value not in allowed:
-        raise DataError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {shown(value)}.")
 
 
 def mapping(name: str, value: Any) -> Mapping[Any, Any]:

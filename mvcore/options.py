@@ -10,12 +10,14 @@ from mvcore.checked import Checked
 from mvcore.validators import ranged
 
 __all__ = [
+    "Estimator",
     "Precision",
     "Schedule",
     "Tracker",
     "TrainingConfig",
 ]
 
+Estimator = Literal["predictive", "ratio", "reweighted"]  #: See ``Model.conditional_log_likelihood``.
 Precision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine", "one_cycle", "plateau"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]

@@ -10,7 +10,7 @@ import pytest
 
 import mvcore
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import DataError
+from mvcore.errors import ConfigError, DataError
 from mvcore.metrics.cells import cell_coverage
 from mvcore.models.base import Model
 
@@ -93,7 +93,7 @@ def test_a_share_lies_in_its_range(model: Model, data: MultimodalDataset, what: 
 
 @pytest.mark.parametrize("estimator", ["nope", "", None, 3, ["ratio"]])
 def test_an_unknown_estimator_is_refused(model: Model, data: MultimodalDataset, estimator: Any) -> None:
-    with pytest.raises(DataError, match="estimator must be one of 'predictive', 'ratio', 'reweighted'; got"):
+    with pytest.raises(ConfigError, match="estimator: expected 'predictive', 'ratio' or 'reweighted', got"):
         model.conditional_log_likelihood(data.batch(), ["a"], None, estimator, 5)
 
 

@@ -13,10 +13,10 @@ from mvcore.data import tables
 from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
 from mvcore.data.tables import Table, listed
 
-Covariates = tuple[tuple[CovariateSpec, ...], dict[str, Tensor]]
 
-
-def read_context(frame: Any, ids: str | None, names: Any, schema: Schema | None, problems: list[str]) -> Covariates:
+def read_context(
+    frame: Any, ids: str | None, names: Any, schema: Schema | None, problems: list[str]
+) -> tuple[tuple[CovariateSpec, ...], dict[str, Tensor]]:
     """The covariates of a table, and their values of each row ``(n,)``: numbers, or codes of categories.
 
     Args:

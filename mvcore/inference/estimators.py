@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from mvcore import arguments
 from mvcore.data.batch import Batch
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
+from mvcore.options import Estimator
+from mvcore.validators import check_choice
 
 if TYPE_CHECKING:
     from mvcore.inference.encodings import Encodings
@@ -51,7 +52,7 @@ def conditional_log_likelihood(
     batch: Batch,
     target: Sequence[str],
     given: Sequence[str],
-    estimator: Literal["predictive", "ratio", "reweighted"],
+    estimator: Estimator,
     K: int,
 ) -> Tensor:
     """Log p(x_T | x_S) of each row ``(B,)``; NaN without a target."""
@@ -64,11 +65,11 @@ def conditional_of_encodings(
     both: Encodings,
     target: Sequence[str],
     given: Sequence[str],
-    estimator: Literal["predictive", "ratio", "reweighted"],
+    estimator: Estimator,
     K: int,
 ) -> Tensor:
     """Log p(x_T | x_S) of each row ``(B,)`` from the encodings of T and S together; NaN without a target."""
-    arguments.choice("estimator", estimator, ("predictive", "ratio", "reweighted"))
+    check_choice("estimator", estimator, Estimator)
     condition, targets = both.only(given), both.batch.only(target)
     if estimator == "ratio":
         value = log_likelihood(model, both.batch, both, K) - log_likelihood(model, condition.batch, condition, K)

@@ -12,7 +12,8 @@ from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_and_another
 from mvcore.evaluation.figures import axes_of, grouped
 from mvcore.inference.estimators import conditional_of_encodings
-from mvcore.metrics.specs import ConditionalLogLikelihoodConfig, Estimator
+from mvcore.metrics.specs import ConditionalLogLikelihoodConfig
+from mvcore.options import Estimator
 from mvcore.validators import check_choice
 
 if TYPE_CHECKING:

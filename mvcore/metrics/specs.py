@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from attrs import Attribute, field, frozen
 
+from mvcore.options import Estimator
 from mvcore.plugins.spec import ComponentSpec, MetricConfig
 from mvcore.validators import all_positive, positive
 
-Estimator = Literal["predictive", "ratio", "reweighted"]  #: See ``Model.conditional_log_likelihood``.
 Average = Literal["micro", "macro"]
 Clusters = Literal["k_means", "resource"]
 

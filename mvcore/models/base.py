@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from mvcore.losses.base import LossOutput
 from mvcore.models.context import Covariates, context_rows
 from mvcore.nn.protocols import Encoder
 from mvcore.nn.trial import as_module
+from mvcore.options import Estimator
 from mvcore.plugins.spec import ModelConfig
 from mvcore.samplers.base import Sampler
 
@@ -283,7 +284,7 @@ class Model(nn.Module, ABC):
         batch: Batch,
         target: Iterable[str],
         given: Iterable[str] | None = None,
-        estimator: Literal["predictive", "ratio", "reweighted"] = "predictive",
+        estimator: Estimator = "predictive",
         K: int = 1000,
         *,
         generator: torch.Generator | None = None,
