@@ -166,8 +166,9 @@ def _differing_columns(theirs: ModalitySpec, mine: ModalitySpec) -> list[str]:
     if theirs.columns is None or mine.columns is None or set(theirs.columns) == set(mine.columns):
         same = theirs.shape == mine.shape
         return [] if same else [f"{mine.name!r} has the shape {theirs.shape}, the model was built for {mine.shape}"]
-    lacks = [c for c in mine.columns if c not in theirs.columns]
-    extra = [c for c in theirs.columns if c not in mine.columns]
+    known, wanted = set(theirs.columns), set(mine.columns)
+    lacks = [c for c in mine.columns if c not in known]
+    extra = [c for c in theirs.columns if c not in wanted]
     both = {"lacks the columns": lacks, "also has the columns": extra}
     return [f"{mine.name!r} {what} {listed(names)}" for what, names in both.items() if names]
 
@@ -202,7 +203,8 @@ def _in_order(
     """
     names = theirs.category_names
     if theirs.columns is not None and mine.columns is not None and theirs.columns != mine.columns:
-        order = [theirs.columns.index(c) for c in mine.columns]
+        at = {column: i for i, column in enumerate(theirs.columns)}
+        order = [at[column] for column in mine.columns]
         x, cells = x[:, order], None if cells is None else cells[:, order]
         names = None if names is None else tuple(names[i] for i in order)
     if names is None or mine.category_names is None or names == mine.category_names:
