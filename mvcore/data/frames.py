@@ -102,7 +102,7 @@ def to_frame(values: Tensor, spec: ModalitySpec, ids: Any) -> pd.DataFrame:
     index = pd.RangeIndex(len(values)) if ids is None else index_of(ids)
     array = values.numpy(force=True)
     if spec.category_names is None:
-        return pd.DataFrame(array, index=index, columns=list(spec.columns or ()))
+        return pd.DataFrame(array, index=index, columns=list(spec.columns or ()), copy=False)
     named = {
         column: pd.Categorical.from_codes(array[:, i], categories=list(categories))
         for i, (column, categories) in enumerate(zip(spec.columns or (), spec.category_names, strict=True))

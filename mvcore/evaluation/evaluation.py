@@ -18,7 +18,7 @@ from mvcore.data.rows import Rows, batches, column
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.labels import has_label
 from mvcore.inference.encodings import Encodings
-from mvcore.inference.estimators import BLOCK
+from mvcore.inference.estimators import decoded
 from mvcore.inference.isolation import isolated
 from mvcore.likelihoods.observations import Observation
 from mvcore.models.base import Model
@@ -124,10 +124,7 @@ class Evaluation:
             batch: The rows whose covariates and size factors are meant; None where there are none.
             rows: The row of each pair ``(N,)``; None where pair n is row n.
         """
-        K, N = next(iter(latents.values())).shape[:2]
-        step = max(1, BLOCK // max(1, N))
-        for k in range(0, K, step):
-            yield self.model.observe({n: v[k : k + step] for n, v in latents.items()}, name, batch, rows)
+        return decoded(self.model, latents, name, batch, rows)
 
     def rows(self, given: Iterable[str]) -> Tensor:
         """Which test rows ``(n,)`` have all the given modalities."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from mvcore.validators import check_choice
 
 if TYPE_CHECKING:
     from mvcore.inference.encodings import Encodings
+    from mvcore.likelihoods.observations import Observation
     from mvcore.models.base import Model
 
 #: Latents that are decoded at once where no gradient is kept: the activations of some thousand rows stay in cache.
@@ -109,13 +110,21 @@ def predictive_mean(
 
     The batch and the row ``(N,)`` of each pair say what the context is, where there is any.
     """
-    K, N = next(iter(latents.values())).shape[:2]
-    step = max(1, BLOCK // max(1, N))
-    blocks = ({n: v[k : k + step] for n, v in latents.items()} for k in range(0, K, step))
-    spec = model.schema[name]
-    total = sum(of_own_categories(model.observe(block, name, batch, rows).mean, spec).sum(0) for block in blocks)
+    K, spec = len(next(iter(latents.values()))), model.schema[name]
+    means = (observation.mean for observation in decoded(model, latents, name, batch, rows))
+    total = sum(of_own_categories(mean, spec).sum(0) for mean in means)
     assert isinstance(total, Tensor)
     return total.argmax(1) if spec.categories is not None else total / K
+
+
+def decoded(
+    model: Model, latents: Mapping[str, Tensor], name: str, batch: Batch | None = None, rows: Tensor | None = None
+) -> Iterator[Observation]:
+    """p(x_m | latents) for latents ``(K, N, …)``, in blocks of draws that fit into a cache; arguments as above."""
+    K, N = next(iter(latents.values())).shape[:2]
+    step = max(1, BLOCK // max(1, N))
+    for k in range(0, K, step):
+        yield model.observe({n: v[k : k + step] for n, v in latents.items()}, name, batch, rows)
 
 
 def of_own_categories(mean: Tensor, spec: ModalitySpec) -> Tensor:
