@@ -20,8 +20,15 @@ from mvcore.errors import ConfigError
 from mvcore.posteriors.specs import PriorExpert, Subsets
 from mvcore.validators import check_choice
 
-#: Most components of a posterior, the subsets of 14 modalities. Of 128 rows and 20 dimensions each takes 20 kB.
-COMPONENTS = 2**14 - 1
+#: Most components of a posterior, the subsets of 16 modalities.
+COMPONENTS = 2**16 - 1
+
+#: Bytes that a training step takes for each pair of a row and a component, whatever the dimensions: weights and masks.
+PAIR = 64
+
+
+#: Most values of a posterior's locations that are held at once: of more, parts are fused where they are needed.
+HELD = 2**22
 
 
 class JointPosterior(nn.Module, ABC):
@@ -120,8 +127,9 @@ class JointPosterior(nn.Module, ABC):
         if single:
             return Mixture(experts, weights, exists)
         S = subsets.to(experts.loc, non_blocking=True)
-        fused = self.fuse_named(experts, S, names)
-        return Mixture(fused, weights, exists, lambda c, rows: self._fuse_pairs(experts, S, (c, rows), names))
+        parts = lambda which: self.fuse_named(experts, S[which], names)  # noqa: E731
+        held = S.shape[0] * experts.loc[0].numel() <= HELD
+        return Mixture(parts(slice(None)) if held else parts, weights, exists, lambda c, rows: self._fuse_pairs(experts, S, (c, rows), names))
 
     @final
     def to_family(self, loc: Tensor, log_scale: Tensor) -> Diagonal:
@@ -175,12 +183,12 @@ class JointPosterior(nn.Module, ABC):
 def _check_components(modalities: int, subsets: Subsets) -> None:
     components = 2**modalities - 1 if subsets == "all" else 1
     if components > COMPONENTS:
-        size = 128 * 2 * 20 * 4 * components
+        size = 128 * PAIR * components
         raise ConfigError(
             [
                 f"subsets='all' of {modalities} modalities are {components:,} components, at most {COMPONENTS:,} are "
-                f"allowed: their scales and locations alone, for a batch of 128 rows and 20 dimensions, take {size:,} "
-                "bytes. Take subsets='each' or 'observed', or join modalities"
+                f"allowed: their weights alone, for a batch of 128 rows, take {size:,} bytes in a step. Take "
+                "subsets='each' or 'observed', or join modalities"
             ],
             "posterior",
         )
