@@ -21,7 +21,7 @@ VALUES = 2**19
 @final
 @frozen(kw_only=True)
 class Matrix:
-    """A table whose values are one array or sparse matrix, with the names of its rows and columns as pandas has them."""
+    """A table whose values are one array or sparse matrix; its rows and columns have pandas' indexes as names."""
 
     values: Any
     index: Any
@@ -83,7 +83,13 @@ def blocks(block: Block, rows: Array, width: int) -> Iterator[tuple[slice, Array
 
 def look(block: Block, size: int, width: int) -> Facts:
     """Looks at all cells of a table once."""
-    least, most, filled, gaps, extreme = np.full(width, np.nan), np.full(width, np.nan), np.ones(size, bool), False, None
+    least, most, filled, gaps, extreme = (
+        np.full(width, np.nan),
+        np.full(width, np.nan),
+        np.ones(size, bool),
+        False,
+        None,
+    )
     for part, values in blocks(block, np.arange(size), width):
         low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
         if extreme is None and (np.fmax(high, -low) >= LARGEST).any():

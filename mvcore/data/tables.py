@@ -65,7 +65,7 @@ class Table:
 
 
 def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table | None:
-    """Reads a DataFrame; what is wrong with it is added to the problems."""
+    """Reads a DataFrame, or a ``Matrix``; what is wrong with it is added to the problems."""
     before = len(problems)
     if not isinstance(frame, (pandas().DataFrame, Matrix)):
         problems.append(f"{name!r} must be a DataFrame; got {type(frame).__name__}")
@@ -73,7 +73,7 @@ def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table |
     if ids is not None and list(frame.columns).count(ids) != 1:
         problems.append(f"{name!r} has no column {ids!r} of ids, or more than one")
         return None
-    frame = frame if ids is None else frame.set_index(ids)
+    frame = frame if ids is None or isinstance(frame, Matrix) else frame.set_index(ids)
     _check_names(name, frame, problems)
     if len(problems) > before or not _check_ids(name, frame.index, problems):
         return None

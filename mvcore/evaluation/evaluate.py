@@ -86,7 +86,9 @@ def evaluate(
     return Report(values=values, skipped=dict(e.skipped), about=about)
 
 
-def _values(e: Evaluation, asked: Sequence[Any], registry: Registry, bar: tqdm[Any], *, every: bool) -> dict[str, float]:
+def _values(
+    e: Evaluation, asked: Sequence[Any], registry: Registry, bar: tqdm[Any], *, every: bool
+) -> dict[str, float]:
     """The values of all metrics; of every one that is installed those are left out that can't be computed."""
     values: dict[str, float] = {}
     for what in asked:
