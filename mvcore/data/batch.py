@@ -134,9 +134,8 @@ class Batch:
             The pairs ``(N_m,)`` whose row has the modality (None: all), and for each the position of its row in
             ``x[name]`` (None: in order).
         """
-        have = self.column(name)
         if rows is None:
-            return (None if bool(have.all()) else self.rows(name)), None
+            return (None if bool(self.column(name).all()) else self.rows(name)), None
         at = self._positions(name)[rows]
         pairs = (at >= 0).nonzero().squeeze(1)
         return _to(pairs, self.device), _to(at[pairs], self.device)
