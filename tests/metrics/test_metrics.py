@@ -299,9 +299,7 @@ def test_conditional_log_likelihoods_decode_each_modality_once_for_each_target_a
     assert sum(decoded) == 12 * 10 * 4
 
 
-def test_a_bar_names_the_metric_at_work(
-    exact: MultimodalVAE, rows: Batch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bar_names_the_metric_at_work(exact: MultimodalVAE, rows: Batch, capsys: pytest.CaptureFixture[str]) -> None:
     mvcore.evaluate(exact, data_of(rows), metrics=["log_likelihood"], K=2, batch_size=21, progress=False)
     assert capsys.readouterr().err == ""
     mvcore.evaluate(exact, data_of(rows), metrics=["log_likelihood"], K=2, batch_size=21)
