@@ -17,9 +17,9 @@ from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.inference.estimators import decoded, of_own_categories
 from mvcore.inference.isolation import isolated
-from mvcore.likelihoods.observations import Observation
 
 if TYPE_CHECKING:
+    from mvcore.likelihoods.observations import Observation
     from mvcore.models.base import Model
 
 
