@@ -1,4 +1,4 @@
-"""Start-up, peak memory, and how a training step grows with the modalities and shrinks with what is missing.
+"""Start-up, peak memory, how a training step grows with the modalities, and what stands around it (``around.py``).
 
 Run ``python -m benchmarks.growth`` from the root of the repository; see ``README.md``.
 """
@@ -6,6 +6,8 @@ Run ``python -m benchmarks.growth`` from the root of the repository; see ``READM
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -42,6 +44,33 @@ for _ in range(5):
     step()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
+
+#: Cases of ``around.py``, each in a process of its own.
+AROUND = (
+    "batch 10000", "batch 1000000", "transforms", "frames 0", "frames .1", "sparse", "pixels", "impute 10000 16",
+    "impute 100000 16", "impute 10000 256", "like", "evaluate", "subsets 12 0", "subsets 12 .5", "subsets 14 0",
+    "subsets 14 .5", "ranks",
+)  # fmt: skip
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+
+
+def around(only: str) -> None:
+    """Prints the figures of each case: seconds, and MiB beyond what was resident before."""
+    print("\n| case | figures |\n|---|---|")
+    for case in AROUND:
+        if not case.startswith(only):
+            continue
+        print(f"| `{case}` | {_figures([], case)} |", flush=True)
+        if case == "ranks":
+            print(f"| `{case}`, two processes | {_figures(TWO, case)} |", flush=True)
+
+
+def _figures(launch: list[str], case: str) -> str:
+    command = [sys.executable, *launch, "-m", "benchmarks.around", *case.split()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "TQDM_DISABLE": "1"}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return ", ".join(f"{name} {value:,.{0 if abs(value) >= 100 else 2}f}" for name, value in figures.items())
 
 
 def starts(repeats: int) -> None:
@@ -103,11 +132,14 @@ def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--around", metavar="CASE", help="only what stands around a step: cases that begin so, or ''")
     arguments = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {load()}")
-    starts(arguments.repeats)
-    memory()
-    growth(arguments.repeats)
+    if arguments.around is None:
+        starts(arguments.repeats)
+        memory()
+        growth(arguments.repeats)
+    around(arguments.around or "")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,17 @@ def real(name: str, value: Any, *, finite: bool = False) -> float:
     return float(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """A flag; a text such as 'no' would count as True.
+
+    Raises:
+        DataError: If it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise DataError(f"{name} must be True or False; got {shown(value)}.")
+    return value
+
+
 def mapping(name: str, value: Any) -> Mapping[Any, Any]:
     """A mapping; of None an empty one.
 

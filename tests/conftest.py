@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvcore.models.multimodal import MultimodalVAE
 from mvcore.nn.mlp import MLPEncoder
@@ -63,3 +65,22 @@ def compose() -> Compose:
         ).double()
 
     return make
+
+
+class Largest(TorchDispatchMode):
+    """The most values of any tensor that an operation gives inside it."""
+
+    values = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, Tensor):
+                self.values = max(self.values, tensor.numel())
+        return out
+
+
+@pytest.fixture
+def largest() -> Largest:
+    """Watches the operations of a ``with`` block."""
+    return Largest()

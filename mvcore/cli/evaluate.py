@@ -20,7 +20,10 @@ import click
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write tables and figures here.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def command(run: Path, metrics: tuple[str, ...], data: Path | None, out: Path | None, seed: int, as_json: bool) -> None:
+@click.option("--quiet", is_flag=True, help="Show no progress bar.")
+def command(
+    run: Path, metrics: tuple[str, ...], data: Path | None, out: Path | None, seed: int, as_json: bool, quiet: bool
+) -> None:
     """Evaluate the model of RUN, a folder that `mvcore train` left, on the rows that it was not trained on.
 
     The data of a run are read where they are below the current folder or beside the run; others have to be named by
@@ -37,7 +40,8 @@ def command(run: Path, metrics: tuple[str, ...], data: Path | None, out: Path | 
     if rows.test is None:
         raise DataError("The run was trained on all rows (data.train = 1); none are left to evaluate it on.")
     model = mvcore.load(runs.model_folder(run))
-    report = mvcore.evaluate(model, rows.test, train=rows.train, metrics=list(metrics) or None, seed=seed)
+    asked = list(metrics) or None
+    report = mvcore.evaluate(model, rows.test, train=rows.train, metrics=asked, seed=seed, progress=not quiet)
     click.echo(report.json() if as_json else report.markdown())
     if out is not None:
         report.save(out)

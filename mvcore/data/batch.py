@@ -134,12 +134,11 @@ class Batch:
             The pairs ``(N_m,)`` whose row has the modality (None: all), and for each the position of its row in
             ``x[name]`` (None: in order).
         """
-        have = self.column(name)
         if rows is None:
-            return (None if bool(have.all()) else self.rows(name)), None
-        position = have.cumsum(0) - 1
-        pairs = have[rows].nonzero().squeeze(1)
-        return _to(pairs, self.device), _to(position[rows[pairs]], self.device)
+            return (None if bool(self.column(name).all()) else self.rows(name)), None
+        at = self._positions(name)[rows]
+        pairs = (at >= 0).nonzero().squeeze(1)
+        return _to(pairs, self.device), _to(at[pairs], self.device)
 
     def only(self, names: Iterable[str]) -> Batch:
         """The view of these modalities. Rows stay; one that has none of them has nothing left."""
@@ -211,6 +210,14 @@ class Batch:
         cells = {m: c.pin_memory() for m, c in self.cells.items()}
         context, factors = self._per_row(Tensor.pin_memory)
         return Batch(pinned, self.observed, cells, context=context, size_factors=factors)
+
+    def _positions(self, name: str) -> Tensor:
+        """Where in ``x[name]`` the observation of each row stands ``(B,)``, −1 where there is none, on the host."""
+        key = ("position", name)
+        if key not in self._index:
+            have = self.column(name)
+            self._index[key] = torch.where(have, have.cumsum(0) - 1, -1)
+        return self._index[key]
 
     def _known(self, names: Iterable[str]) -> set[str]:
         try:

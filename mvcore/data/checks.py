@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from mvcore.errors import DataError
 
 #: Numbers have to be smaller: means of some thousand of them must stay below the largest float32, 3.4e38.
 LARGEST = 1e32
+
+_BLOCK = 2**19  #: Values looked at at once.
 
 
 def check_values(
@@ -29,11 +32,9 @@ def check_values(
         categories: The number of categories; None for other values.
         ids: The rows' ids.
     """
-    if values.device.type != "cpu" or not values.numel():
+    if is_sound(values, known, categories):
         return
     sound = _sound(values, categories) if known is None else _sound(values, categories) | ~known
-    if bool(sound.all()):
-        return
     place = [int(i) for i in (~sound).nonzero()[0]]
     number, value, row = place[0], values[tuple(place)].item(), int(rows.nonzero().squeeze(1)[place[0]])
     who = f"row {row}" if ids is None else f"row {row}, id {ids[row]!r}"
@@ -43,6 +44,19 @@ def check_values(
         "are not observed, or fill or mask single missing values.",
         modality=name,
     )
+
+
+def is_sound(values: Tensor, known: Tensor | None, categories: int | None = None) -> bool:
+    """Whether a model can read all known values; arguments as for ``check_values``."""
+    if values.device.type != "cpu" or not values.numel():
+        return True
+    step = max(1, _BLOCK * len(values) // values.numel())  # what is made on the way is as large as what is looked at
+    masks = [None] * math.ceil(len(values) / step) if known is None else known.split(step)
+    for part, mask in zip(values.split(step), masks, strict=True):
+        sound = _sound(part, categories)
+        if not bool((sound if mask is None else sound | ~mask).all()):
+            return False
+    return True
 
 
 def _fault(values: Tensor, categories: int | None) -> str:

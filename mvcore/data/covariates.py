@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from attrs import evolve
 from torch import Tensor
@@ -69,11 +70,13 @@ def _as_modality(covariates: Sequence[CovariateSpec]) -> ModalitySpec:
 
 def _values(table: Table, names: Any, problems: list[str]) -> dict[str, Tensor]:
     at = table.ids.get_indexer(names)
-    bad = (at < 0) | ~table.known[at].all(1)
+    values, known = table.values(at, np.float64, gaps=True)
+    assert known is not None
+    bad = (at < 0) | ~known.all(1)
     if bad.any():
         problems.append(
             f"'context' has no complete row for {int(bad.sum())} ids: {listed(names[bad].tolist())}; every row needs "
             "its covariates"
         )
-    columns = zip(table.columns, table.kinds, torch.from_numpy(table.values[at]).T, strict=True)
+    columns = zip(table.columns, table.kinds, torch.from_numpy(values).T, strict=True)
     return {c: v.to(torch.long if kind == "category" else torch.float32).contiguous() for c, kind, v in columns}

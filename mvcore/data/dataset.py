@@ -14,6 +14,7 @@ from mvcore.data import rows as rows_of
 from mvcore.data.batch import Batch, indices
 from mvcore.data.context import covariate_spec
 from mvcore.data.kinds import default_likelihood
+from mvcore.data.narrow import NARROW, as_read_batch, blocks
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import DataError
 
@@ -27,8 +28,8 @@ class MultimodalDataset:
             never read.
         masks: For each modality that not every row has, a bool array ``(n,)``, True where the row has it.
         likelihoods: Name of the likelihood of each modality; by default normal, bernoulli for bools, categorical for
-            few small integers (see ``mvcore.data.kinds``); other integers have none, and it must be said. All values
-            but categories are stored as float32.
+            few small integers (see ``mvcore.data.kinds``); other integers have none, and it must be said. Batches hold
+            all values but categories as float32; the data set holds bools and integers of 8 or 16 bits as they are.
         cells: For modalities with single unknown values, a bool array of the modality's shape, True where known.
         labels: One label for each row, for evaluation only.
         ids: One identifier for each row.
@@ -78,7 +79,7 @@ class MultimodalDataset:
             name: (likelihoods or {}).get(name) or default_likelihood(name, values, rows.get(name))
             for name, values in x.items()
         }
-        x = {name: values if chosen[name] == "categorical" else values.float() for name, values in x.items()}
+        x = {name: v if chosen[name] == "categorical" or v.dtype in NARROW else v.float() for name, v in x.items()}
         known = {name: _bools(f"cells of {name!r}", c) for name, c in (cells or {}).items()}
         for name, c in known.items():
             if c.dtype != torch.bool or c.shape != x[name].shape:
@@ -140,15 +141,15 @@ class MultimodalDataset:
 
     def batch(self, rows: Tensor | None = None) -> Batch:
         """Some rows, by index or bool mask, or all, as one batch."""
-        return self._batch if rows is None else self._batch.select(rows)
+        return as_read_batch(self._batch if rows is None else self._batch.select(rows), self.schema)
 
     def batches(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows in batches of at most ``size``: in order, or shuffled by a generator."""
         return rows_of.batches(self, size, generator=generator)
 
     def stream(self, name: str) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The observed rows of one modality, with the mask of their known cells."""
-        yield from self._batch.stream(self.schema[name].name)
+        """The observed rows of one modality, in blocks, with the masks of their known cells."""
+        yield from blocks(self._batch, self.schema[name])
 
     def stream_context(self) -> Iterator[Mapping[str, Tensor]]:
         """The covariates of all rows."""
@@ -192,6 +193,9 @@ class MultimodalDataset:
         return other
 
 
+_NARROW = {np.dtype(kind): kind for kind in (np.bool_, np.uint8, np.int8, np.int16)}
+
+
 def _check_mappings(arrays: Any, **others: Any) -> None:
     for what, given in {"arrays": arrays, **others}.items():
         if not (given is None and what != "arrays") and not isinstance(given, Mapping):
@@ -207,7 +211,7 @@ def _tensor(name: str, array: Any) -> Tensor:
         values = arguments.array(f"Modality {name!r}", array)
         if values.dtype.kind not in "fiub":
             raise DataError(f"Modality {name!r} must hold numbers; got dtype {values.dtype}.", modality=name)
-        kind = np.float32 if values.dtype.kind == "f" else np.bool_ if values.dtype.kind == "b" else np.int64
+        kind = np.float32 if values.dtype.kind == "f" else _NARROW.get(values.dtype.newbyteorder("="), np.int64)
         with np.errstate(over="ignore"):  # what is too large for a float32 becomes infinite, and is refused as that
             tensor = torch.from_numpy(np.array(values, dtype=kind))  # a copy: any byte order, strides or flags
     if tensor.is_complex():
@@ -218,7 +222,9 @@ def _tensor(name: str, array: Any) -> Tensor:
             "Write a single feature as (rows, 1).",
             modality=name,
         )
-    return tensor if tensor.dtype == torch.bool else tensor.float() if tensor.is_floating_point() else tensor.long()
+    if tensor.dtype in NARROW:
+        return tensor
+    return tensor.float() if tensor.is_floating_point() else tensor.long()
 
 
 def _bools(what: str, values: Any) -> Tensor:
@@ -233,7 +239,7 @@ def _spec(name: str, x: Tensor, likelihood: str, columns: Sequence[str] | None) 
     if not x[0].numel():
         raise DataError(f"Modality {name!r} has observations without values; got {_kind(x)}.", modality=name)
     if likelihood == "categorical":
-        if x.dtype != torch.long or int(x.min()) < 0:
+        if x.dtype == torch.bool or x.is_floating_point() or int(x.min()) < 0:
             raise DataError(
                 f"Modality {name!r} must hold categories, integers 0, 1, 2, …; got {_kind(x)}. If it holds other "
                 f"values, say so: likelihoods={{{name!r}: 'normal'}}, for example.",

@@ -102,7 +102,7 @@ def to_frame(values: Tensor, spec: ModalitySpec, ids: Any) -> pd.DataFrame:
     index = pd.RangeIndex(len(values)) if ids is None else index_of(ids)
     array = values.numpy(force=True)
     if spec.category_names is None:
-        return pd.DataFrame(array, index=index, columns=list(spec.columns or ()))
+        return pd.DataFrame(array, index=index, columns=list(spec.columns or ()), copy=False)
     named = {
         column: pd.Categorical.from_codes(array[:, i], categories=list(categories))
         for i, (column, categories) in enumerate(zip(spec.columns or (), spec.category_names, strict=True))
@@ -137,7 +137,7 @@ def _check_settings(frames: Mapping[str, Any], likelihoods: Mapping[str, str] | 
 
 def _some(name: str, table: Table, problems: list[str]) -> bool:
     """Whether any row has the modality."""
-    some = bool(table.known.any()) or "unreadable" in table.kinds
+    some = bool(table.facts.filled.any()) or "unreadable" in table.kinds
     if not some:
         problems.append(f"No row has a value in {name!r}; leave it out")
     return some
@@ -155,7 +155,7 @@ def _union(read: Mapping[str, Table], problems: list[str]) -> Any:
     names = index_of(list(dict.fromkeys(i for table in read.values() for i in table.ids)))
     has = np.zeros(len(names), dtype=bool)
     for table in read.values():
-        has[names.get_indexer(table.ids)] |= table.known.any(1)
+        has[names.get_indexer(table.ids)] |= table.facts.filled
     if len(has) and has.any() and not has.all():
         none = names[~has].tolist()
         problems.append(f"{len(none)} rows have no value in any table; drop them: {listed(none)}")
@@ -174,11 +174,13 @@ def _batch(schema: Schema, read: Mapping[str, Table], names: Any) -> Batch:
         table = read[spec.name]
         rows = names.get_indexer(table.ids)
         order = np.argsort(rows)
-        order = order[np.any(table.known, axis=1)[order]]
+        order = order[table.facts.filled[order]]
         observed[torch.from_numpy(rows[order]), column] = True
-        x[spec.name] = torch.from_numpy(table.values[order]).to(dtype)
-        if not table.known[order].all():
-            cells[spec.name] = torch.from_numpy(table.known[order])
+        kind = np.int64 if spec.categories is not None else np.float32
+        values, known = table.values(order, kind, gaps=table.facts.gaps)
+        x[spec.name] = torch.from_numpy(values)
+        if known is not None:
+            cells[spec.name] = torch.from_numpy(known)
     return Batch(x, observed, cells)
 
 

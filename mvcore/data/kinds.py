@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
+import torch
 from torch import Tensor
 
 from mvcore.errors import DataError
@@ -26,7 +27,7 @@ def default_likelihood(name: str, x: Tensor, rows: Tensor | None = None) -> str:
     """
     if x.is_floating_point():
         return "normal"
-    if not x.dtype.is_signed:  # bool
+    if x.dtype == torch.bool:
         return "bernoulli"
     seen = x if rows is None or len(rows) != len(x) else x[rows]
     high = int(seen.max()) if seen.numel() else 0

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvcore.data.columns import Matrix
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.frames import from_frames
 from mvcore.data.schema import Schema
@@ -122,7 +123,10 @@ def _frame(name: str, adata: AnnData, layer: str | None) -> Any:
             f"{name!r} holds its values in a file, sparse, which is not read from there; give adata.to_memory().",
             modality=name,
         )
-    dense = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    held = values if hasattr(values, "toarray") else np.asarray(values)
+    if held.dtype.kind in "fiub":
+        return Matrix(values=held, index=adata.obs_names, columns=adata.var_names)
+    dense = values.toarray() if hasattr(values, "toarray") else held
     return pandas().DataFrame(dense, index=adata.obs_names, columns=adata.var_names)
 
 

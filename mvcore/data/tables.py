@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 from attrs import evolve, frozen
 
+from mvcore.data import columns as cells
 from mvcore.data.checks import LARGEST
+from mvcore.data.columns import Array, Block, Facts, Matrix
 from mvcore.data.schema import ModalitySpec
 from mvcore.extras import require
 
-Array = np.ndarray[Any, Any]
-
 #: Likelihoods of tables that nothing else is said about.
 DEFAULTS = {"category": "categorical", "bool": "bernoulli", "int": "normal", "float": "normal"}
+_TYPES = {"b": "bool", "i": "int", "u": "int", "f": "float"}  # of numpy's kinds
 _OBJECTS = {"boolean": "bool", "integer": "int", "floating": "float", "mixed-integer-float": "float"}
 
 
@@ -40,41 +42,72 @@ class Table:
     kinds: tuple[str, ...]
     """For each column ``bool``, ``int``, ``float`` or ``category``; ``empty`` where it has no value at all,
     ``unreadable`` where it holds something else, which counts as unknown."""
-    values: Array
-    """``(n, F)`` in float64: numbers, 0 and 1, codes of categories; 0 where unknown."""
-    known: Array
-    """``(n, F)`` bool."""
+    block: Block
+    """Reads the cells of some rows: numbers, 0 and 1, codes of categories; NaN where unknown."""
+    facts: Facts
+    """What holds for all of them."""
     names: tuple[tuple[Any, ...], ...]
     """For each column the names of its categories; none, where it holds numbers."""
 
+    @cached_property
+    def known(self) -> Array:
+        """Which columns ``(F,)`` have a value."""
+        return ~np.isnan(self.facts.most)
+
+    @cached_property
+    def whole(self) -> Array:
+        """Which columns ``(F,)`` have whole numbers alone."""
+        return cells.whole(self.block, len(self.ids), len(self.columns))
+
+    def values(self, rows: Array, dtype: Any, *, gaps: bool) -> tuple[Array, Array | None]:
+        """The cells at some rows ``(R, F)``, 0 where unknown, and the mask of the known ones; None without gaps."""
+        return cells.filled_in(self.block, rows, len(self.columns), dtype, gaps=gaps)
+
 
 def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table | None:
-    """Reads a DataFrame; what is wrong with it is added to the problems."""
+    """Reads a DataFrame, or a ``Matrix``; what is wrong with it is added to the problems."""
     before = len(problems)
-    if not isinstance(frame, pandas().DataFrame):
+    if not isinstance(frame, (pandas().DataFrame, Matrix)):
         problems.append(f"{name!r} must be a DataFrame; got {type(frame).__name__}")
         return None
     if ids is not None and list(frame.columns).count(ids) != 1:
         problems.append(f"{name!r} has no column {ids!r} of ids, or more than one")
         return None
-    frame = frame if ids is None else frame.set_index(ids)
+    frame = frame if ids is None or isinstance(frame, Matrix) else frame.set_index(ids)
     _check_names(name, frame, problems)
     if len(problems) > before or not _check_ids(name, frame.index, problems):
         return None
-    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
-    kinds = [_kind(column) for column in columns]
-    problems += [_no_numbers(name, c) for c, kind in zip(columns, kinds, strict=True) if kind == "unreadable"]
-    values = np.stack([_numbers(c, k) for c, k in zip(columns, kinds, strict=True)], axis=1)
-    _check_infinite(name, frame.index, frame.columns, values, problems)
-    categories = [c.cat.categories.tolist() if k == "category" else [] for c, k in zip(columns, kinds, strict=True)]
+    width = len(frame.columns)
+    kinds, block, names = _cells(name, frame, problems)
+    facts = cells.look(block, len(frame.index), width)
+    _check_infinite(name, frame.index, frame.columns, block, facts, problems)
+    held = zip(kinds, ~np.isnan(facts.most), strict=True)
     return Table(
         ids=frame.index,
         columns=tuple(frame.columns),
-        kinds=tuple(kinds),
-        values=np.nan_to_num(values),
-        known=~np.isnan(values),
-        names=tuple(map(tuple, categories)),
+        kinds=tuple(kind if known or kind in ("category", "unreadable") else "empty" for kind, known in held),
+        block=block,
+        facts=facts,
+        names=names,
     )
+
+
+def _cells(name: str, frame: Any, problems: list[str]) -> tuple[Sequence[str], Block, tuple[tuple[Any, ...], ...]]:
+    """For each column what it holds, its cells, and the names of its categories."""
+    width = len(frame.columns)
+    if isinstance(frame, Matrix):
+        return [_TYPES[frame.values.dtype.kind]] * width, cells.of_matrix(frame.values), ((),) * width
+    dtypes = list(frame.dtypes)
+    if not any(isinstance(d, pandas().CategoricalDtype) for d in dtypes):
+        of = {d: _kind_of_numbers(d) for d in set(dtypes)}
+        if all(of.values()):
+            return [of[d] for d in dtypes], cells.of_frame(frame), ((),) * width
+    columns = [frame.iloc[:, i] for i in range(width)]
+    kinds = [_kind(column) for column in columns]
+    problems += [_no_numbers(name, c) for c, kind in zip(columns, kinds, strict=True) if kind == "unreadable"]
+    block = cells.of_arrays([_numbers(c, k) for c, k in zip(columns, kinds, strict=True)])
+    names = (tuple(c.cat.categories.tolist()) if k == "category" else () for c, k in zip(columns, kinds, strict=True))
+    return kinds, block, tuple(names)
 
 
 def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) -> ModalitySpec | None:
@@ -82,7 +115,7 @@ def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) 
     before, kinds = len(problems), set(table.kinds) - {"empty", "unreadable"}
     if "unreadable" in table.kinds:
         return None
-    if empty := [c for c, known in zip(table.columns, np.any(table.known, axis=0), strict=True) if not known]:
+    if empty := [c for c, known in zip(table.columns, table.known, strict=True) if not known]:
         problems.append(f"{name!r} has columns without any value, which can't be learned: {listed(empty)}; drop them")
     if len(kinds) > 1 and kinds != {"int", "float"}:
         held = (f"{kind} ({listed(_of_kind(table, kind))})" for kind in sorted(kinds))
@@ -92,11 +125,11 @@ def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) 
     if kinds == {"category"} and likelihood not in (None, "categorical"):
         problems.append(f"{name!r} holds categories, which need the likelihood 'categorical'; got {likelihood!r}")
     chosen = likelihood or DEFAULTS[min(kinds, default="float")]
-    if chosen == "categorical" and kinds != {"category"} and not _whole(table.values, table.known):
+    if chosen == "categorical" and kinds != {"category"} and not (_positive(table) & table.whole).all():
         problems.append(f"{name!r} must hold categories: a categorical dtype, or codes 0, 1, 2, …")
     if len(problems) > before:
         return None
-    named = max(map(len, table.names)) or int(table.values.max()) + 1
+    named = max(map(len, table.names)) or int(min(np.nanmax(table.facts.most), LARGEST)) + 1
     return ModalitySpec(
         name=name,
         shape=(len(table.columns),),
@@ -114,14 +147,15 @@ def fitted(table: Table, spec: ModalitySpec, problems: list[str]) -> Table | Non
     if spec.columns is None:
         problems.append(f"{name!r} has no names of columns to match a table by; it was made from an array")
         return None
-    missing = [c for c in spec.columns if c not in table.columns]
-    extra = [c for c in table.columns if c not in spec.columns]
+    theirs, mine = {c: i for i, c in enumerate(table.columns)}, {c: j for j, c in enumerate(spec.columns)}
+    missing = [c for c in mine if c not in theirs]
+    extra = [c for c in theirs if c not in mine]
     for what, names in {"lacks": missing, "also has": extra}.items():
         if names:
             problems.append(f"{name!r} {what} the columns {listed(names)}")
-    ordered = _reordered(table, [c for c in spec.columns if c in table.columns])
+    ordered = _reordered(table, [i for c in mine if (i := theirs.get(c)) is not None])
     for i, column in enumerate(ordered.columns):
-        _check_column(ordered, i, spec, spec.columns.index(column), problems)
+        _check_column(ordered, i, spec, mine[column], problems)
     if len(problems) > before:
         return None
     return ordered if spec.category_names is None else _recoded(ordered, spec.category_names)
@@ -171,12 +205,17 @@ def _kind(column: Any) -> str:
         return "category"
     if bool(column.isna().all()):
         return "empty"
-    tests = {"bool": types.is_bool_dtype, "int": types.is_integer_dtype, "float": types.is_float_dtype}
-    for kind, is_kind in tests.items():
-        if is_kind(column.dtype):
-            return kind
+    if kind := _kind_of_numbers(column.dtype):
+        return kind
     held = types.infer_dtype(column, skipna=True) if column.dtype == object else ""
     return _OBJECTS.get(held, "unreadable")
+
+
+def _kind_of_numbers(dtype: Any) -> str:
+    """``bool``, ``int`` or ``float``; empty for any other dtype."""
+    types = pandas().api.types
+    tests = {"bool": types.is_bool_dtype, "int": types.is_integer_dtype, "float": types.is_float_dtype}
+    return next((kind for kind, holds in tests.items() if holds(dtype)), "")
 
 
 def _no_numbers(name: str, column: Any) -> str:
@@ -197,14 +236,16 @@ def _numbers(column: Any, kind: str) -> Array:
     return numbers
 
 
-def _check_infinite(name: str, ids: Any, columns: Sequence[str], values: Array, problems: list[str]) -> None:
-    bad = np.abs(values) >= LARGEST  # False of NaN
-    if bad.any():
-        held = np.asarray(columns)[bad.any(0)].tolist()
-        row, column = (int(i) for i in np.argwhere(bad)[0])
+def _check_infinite(
+    name: str, ids: Any, columns: Sequence[str], block: Block, facts: Facts, problems: list[str]
+) -> None:
+    if facts.extreme is not None:
+        held = np.asarray(columns)[np.fmax(facts.most, -facts.least) >= LARGEST].tolist()
+        row, column = facts.extreme
+        value = block(slice(row, row + 1))[0, column]
         problems.append(
             f"{name!r} has values that are infinite, or too large for 32 bits, in the columns {listed(held)}, such as "
-            f"{values[row, column]:g} of {columns[column]!r} in the row {ids[row]!r}; mend them, or make them NaN if "
+            f"{value:g} of {columns[column]!r} in the row {ids[row]!r}; mend them, or make them NaN if "
             "they are not known"
         )
 
@@ -213,46 +254,66 @@ def _of_kind(table: Table, kind: str) -> list[str]:
     return [c for c, k in zip(table.columns, table.kinds, strict=True) if k == kind]
 
 
-def _whole(values: Array, known: Array) -> bool:
-    return bool(((values >= 0) & (values == np.floor(values)) | ~known).all())
+def _positive(table: Table) -> Array:
+    return ~(table.facts.least < 0)  # True of NaN
 
 
-def _reordered(table: Table, columns: Sequence[str]) -> Table:
-    order = [table.columns.index(c) for c in columns]
+def _reordered(table: Table, order: Sequence[int]) -> Table:
+    if list(order) == list(range(len(table.columns))):
+        return table
+    block, facts = table.block, table.facts
     return evolve(
         table,
-        columns=tuple(columns),
+        columns=tuple(table.columns[i] for i in order),
         kinds=tuple(table.kinds[i] for i in order),
-        values=table.values[:, order],
-        known=table.known[:, order],
+        block=lambda rows: block(rows)[:, order],
+        facts=evolve(facts, least=facts.least[order], most=facts.most[order]),
         names=tuple(table.names[i] for i in order),
     )
 
 
 def _check_column(table: Table, i: int, spec: ModalitySpec, j: int, problems: list[str]) -> None:
     """Column i of the table against column j of the modality."""
-    where, kind = f"{spec.name!r}: the column {table.columns[i]!r}", table.kinds[i]
-    values, known = table.values[:, i], table.known[:, i]
-    if not known.any():
+    if not table.known[i]:
         return
+    where, kind = f"{spec.name!r}: the column {table.columns[i]!r}", table.kinds[i]
     wanted = spec.dtypes[j] if spec.dtypes is not None else "float"
     # pandas makes floats of integers with gaps, and reads floats that happen to be whole as integers
-    number = {kind, wanted} <= {"int", "float"} and (wanted == "float" or (values == np.floor(values)).all())
+    number = {kind, wanted} <= {"int", "float"} and (wanted == "float" or kind == "int" or bool(table.whole[i]))
     if kind != wanted and not number and (spec.dtypes is not None or kind == "category"):
         problems.append(f"{where} holds {kind}, the model was built for {wanted}")
     elif kind == "category" and spec.category_names is not None:
         names = spec.category_names[j]
-        if unknown := sorted({table.names[i][int(code)] for code in values[known]} - set(names), key=str):
+        if unknown := sorted(_used(table, i, set(table.names[i]) - set(names)), key=str):
             problems.append(f"{where} has the unknown categories {listed(unknown)}; known are {listed(names, 20)}")
-    elif spec.categories is not None and not (_whole(values, known) and values.max() < spec.categories):
+    elif spec.categories is not None and not (
+        table.whole[i] and table.facts.least[i] >= 0 and table.facts.most[i] < spec.categories
+    ):
         problems.append(f"{where} must hold codes 0 to {spec.categories - 1} of categories")
 
 
+def _used(table: Table, i: int, names: set[Any]) -> set[Any]:
+    """Those of some categories of column i that a row has."""
+    if not names:
+        return names
+    codes = table.block(slice(None))[:, i]
+    return names & {table.names[i][int(code)] for code in codes[~np.isnan(codes)]}
+
+
 def _recoded(table: Table, names: Sequence[Sequence[Any]]) -> Table:
-    values = table.values.copy()
+    """The table with the codes of other names."""
+    changed: dict[int, Array] = {}
     for i, (own, known) in enumerate(zip(table.names, names, strict=True)):
-        if own:
+        if own and tuple(own) != tuple(known):
             position = {category: code for code, category in enumerate(known)}
-            codes = np.array([position.get(category, 0) for category in own], dtype=np.float64)
-            values[:, i] = np.where(table.known[:, i], codes[values[:, i].astype(int)], 0)
-    return evolve(table, values=values)
+            # the last one is that of NaN
+            changed[i] = np.array([*(position.get(category, 0) for category in own), np.nan])
+    block = table.block
+
+    def recoded(rows: cells.Rows) -> Array:
+        values = block(rows).copy()
+        for i, codes in changed.items():
+            values[:, i] = codes[np.where(np.isnan(values[:, i]), len(codes) - 1, values[:, i]).astype(int)]
+        return values
+
+    return evolve(table, block=recoded) if changed else table

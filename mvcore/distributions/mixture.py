@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mvcore.distributions.diagonal import Diagonal
 from mvcore.distributions.latents import How, Latents
@@ -17,24 +17,36 @@ from mvcore.errors import NotApplicableError
 #: Values that one block of a mixture's density may hold: 2**22 floats are 16 MiB, about a last-level cache.
 BLOCK = 2**22
 
+#: Pairs of a row and a component in a part of a mixture that is not held as a whole.
+PART = 2**16
+
 
 @final
-@dataclass(frozen=True)
 class Mixture:
     """A mixture for each row; the parameters are dense, the draws packed over the pairs that exist.
 
     Args:
-        components: The components ``(C, B, D)``, with safe values where a row has no such component.
+        components: The components ``(C, B, D)``, with safe values where a row has no such component; or, where they are
+            too many to hold, what makes some of them, whenever they are asked for.
         weights: Their probabilities ``(C, B)``, 0 where a row has no such component.
         exists: Which component exists in which row ``(C, B)``, on the host. Each row has at least one.
         pick: The components at pairs of a component and a row, both ``(N,)``, where there is a way to get them that
             spares an index into all of them, whose gradient is as large as they are.
     """
 
-    components: Diagonal
-    weights: Tensor
-    exists: Tensor
-    pick: Callable[[Tensor, Tensor], Diagonal] | None = None
+    def __init__(
+        self,
+        components: Diagonal | Callable[[slice], Diagonal],
+        weights: Tensor,
+        exists: Tensor,
+        pick: Callable[[Tensor, Tensor], Diagonal] | None = None,
+    ) -> None:
+        self._given, self.weights, self.exists, self.pick = components, weights, exists, pick
+
+    @cached_property
+    def components(self) -> Diagonal:
+        """All components ``(C, B, D)``."""
+        return self._part(slice(None))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,11 +90,13 @@ class Mixture:
 
     def detach(self) -> Mixture:
         """The same mixture, its parameters cut from the graph."""
-        return Mixture(self.components.detach(), self.weights.detach(), self.exists)
+        given = self._given
+        cut = given.detach() if isinstance(given, Diagonal) else lambda which: given(which).detach()
+        return Mixture(cut, self.weights.detach(), self.exists)
 
     def mean(self) -> Tensor:
         """The mean ``(B, D)``."""
-        return torch.einsum("cb,cbd->bd", self.weights, self.components.loc)
+        return self._sum(lambda q, which: torch.einsum("cb,cbd->bd", self.weights[which], q.loc))
 
     def kl(self, prior: Mixture) -> Tensor:
         r"""The convex bound :math:`\sum_c \pi_c KL(q_c \| p)` of the divergence ``(B,)`` from a prior of one component.
@@ -93,11 +107,17 @@ class Mixture:
             NotApplicableError: If the prior has several components.
         """
         single = prior.single
-        if bool(self.exists.all()):
-            return (self.weights * self.components.kl(single)).sum(0)
-        pairs = self._pairs().to(self.weights.device, non_blocking=True)  # of many subsets few exist in a partial row
-        parts = self.components.flatten().take(pairs).kl(single)
-        shares = self.weights.reshape(-1)[pairs]
+        return self._sum(lambda q, which: self._convex(q, which, single))
+
+    def _convex(self, q: Diagonal, which: slice, prior: Diagonal) -> Tensor:
+        """The part ``(B,)`` of the convex bound of some components."""
+        weights, exists = self.weights[which], self.exists[which]
+        if bool(exists.all()):
+            return (weights * q.kl(prior)).sum(0)
+        # of many subsets few exist in a partial row
+        pairs = exists.reshape(-1).nonzero().squeeze(1).to(weights.device, non_blocking=True)
+        parts = q.flatten().take(pairs).kl(prior)
+        shares = weights.reshape(-1)[pairs]
         return parts.new_zeros(self.shape[1]).index_add(0, pairs % self.shape[1], shares * parts)
 
     def draw(self, K: int = 1, how: How = "random") -> Latents:
@@ -118,8 +138,30 @@ class Mixture:
     def _joint(self, latents: Latents, start: int, stop: int) -> Tensor:
         """``log π_c + log q_c(z)`` of the components from start to stop: (c, K, N)."""
         index = self._rows(latents)
-        components = self.components[start:stop][:, index]
+        components = self._part(slice(start, stop))[:, index]
         return self.log_weights[start:stop][:, index][:, None] + components[:, None].log_prob(latents["shared"])
+
+    def _part(self, which: slice) -> Diagonal:
+        """Some components ``(c, B, D)``."""
+        return self._given[which] if isinstance(self._given, Diagonal) else self._given(which)
+
+    def _sum(self, value: Callable[[Diagonal, slice], Tensor]) -> Tensor:
+        """The sum over parts of the components, each with its place among them.
+
+        Where the components are not held, each part is made again for its gradient.
+        """
+        if isinstance(self._given, Diagonal):
+            return value(self._given, slice(None))
+
+        def part(start: int) -> Tensor:
+            which = slice(start, start + step)
+            return value(self._part(which), which)
+
+        C, B = self.shape
+        step = max(1, PART // max(1, B))
+        each = (checkpoint(part, start, use_reentrant=False, preserve_rng_state=False) for start in range(0, C, step))
+        total: Tensor = sum(each)
+        return total
 
     def _rows(self, latents: Latents) -> Tensor | slice:
         """Index of each pair's row; a mixture of one row stands for every row."""

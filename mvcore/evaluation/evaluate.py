@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 import mvcore
+from mvcore import arguments
 from mvcore.arguments import shown
 from mvcore.config.plain import structure
 from mvcore.data.rows import Rows
@@ -30,6 +34,7 @@ def evaluate(
     seed: int = 0,
     K: int = 100,
     batch_size: int = 256,
+    progress: bool = True,
 ) -> Report:
     """Measures a trained model on test rows, complete or partial; each modality is encoded once for all metrics.
 
@@ -44,6 +49,7 @@ def evaluate(
         seed: Seed of all draws.
         K: Draws of each row, for metrics whose config does not say how many.
         batch_size: Rows encoded and decoded at once.
+        progress: Whether to show a progress bar.
 
     Raises:
         ConfigError: If a metric is not installed, or its config does not fit.
@@ -63,28 +69,11 @@ def evaluate(
     if metrics is not None and (isinstance(metrics, (str, Mapping)) or not isinstance(metrics, Sequence)):
         raise ConfigError([f"expected a list of metrics, got {shown(metrics)}"], "metrics")
     registry = Registry.installed()
-    e = Evaluation(model, test, train, seed=seed, K=K, batch_size=batch_size, resources=resources)
     asked = [entry.id for entry in registry.entries("metric")] if metrics is None else metrics
-    values: dict[str, float] = {}
-    for what in asked:
-        config = what if isinstance(what, MetricConfig) else structure("metric", what, registry, "metric")
-        entry = registry.entry_of(type(config))
-        metric: Metric = registry.load(entry).builder()(config)
-        try:
-            found = metric(e)
-        except MissingExtraError as error:
-            if metrics is not None:
-                raise
-            e.skipped[entry.name] = str(error)
-            continue
-        except NotApplicableError as error:
-            if metrics is not None:
-                raise NotApplicableError(f"The metric {entry.name!r} can't be computed. {error}") from error
-            e.skipped[entry.name] = str(error)
-            continue
-        if twice := sorted(set(found) & set(values)):
-            raise DataError(f"Two metrics give the name {twice[0]!r}; evaluate them in two calls.")
-        values |= found
+    with tqdm(total=len(asked), disable=not arguments.flag("progress", progress), unit="metric") as bar:
+        watch = partial(_show, bar)
+        e = Evaluation(model, test, train, seed=seed, K=K, batch_size=batch_size, resources=resources, watch=watch)
+        values = _values(e, asked, registry, bar, every=metrics is None)
     about = {
         "model": type(model).__name__,
         "rows": len(test),
@@ -95,3 +84,34 @@ def evaluate(
         "mvcore": mvcore.__version__,
     }
     return Report(values=values, skipped=dict(e.skipped), about=about)
+
+
+def _values(
+    e: Evaluation, asked: Sequence[Any], registry: Registry, bar: tqdm[Any], *, every: bool
+) -> dict[str, float]:
+    """The values of all metrics; of every one that is installed those are left out that can't be computed."""
+    values: dict[str, float] = {}
+    for what in asked:
+        config = what if isinstance(what, MetricConfig) else structure("metric", what, registry, "metric")
+        entry = registry.entry_of(type(config))
+        bar.set_description(entry.name)
+        metric: Metric = registry.load(entry).builder()(config)
+        try:
+            found = metric(e)
+        except MissingExtraError as error:
+            if not every:
+                raise
+            found, e.skipped[entry.name] = {}, str(error)
+        except NotApplicableError as error:
+            if not every:
+                raise NotApplicableError(f"The metric {entry.name!r} can't be computed. {error}") from error
+            found, e.skipped[entry.name] = {}, str(error)
+        if twice := sorted(set(found) & set(values)):
+            raise DataError(f"Two metrics give the name {twice[0]!r}; evaluate them in two calls.")
+        values |= found
+        bar.update()
+    return values
+
+
+def _show(bar: tqdm[Any], batch: int, batches: int) -> None:
+    bar.set_postfix_str(f"batch {batch} of {batches}")

@@ -18,7 +18,7 @@ from mvcore.data.rows import Rows, batches, column
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.labels import has_label
 from mvcore.inference.encodings import Encodings
-from mvcore.inference.estimators import BLOCK
+from mvcore.inference.estimators import decoded, log_likelihood
 from mvcore.inference.isolation import isolated
 from mvcore.likelihoods.observations import Observation
 from mvcore.models.base import Model
@@ -44,6 +44,7 @@ class Evaluation:
         K: Draws of each row, for metrics that do not say how many they take.
         batch_size: Rows encoded and decoded at once. It changes nothing but the draws.
         resources: What is not JSON and some metrics need, such as ``{"classifiers": {…}}``.
+        watch: Told the number of each batch that a function is done with, and how many there are.
 
     Raises:
         DataError: If the data does not fit the model.
@@ -59,6 +60,7 @@ class Evaluation:
         K: int = 100,
         batch_size: int = 256,
         resources: Mapping[str, Any] | None = None,
+        watch: Callable[[int, int], object] | None = None,
     ) -> None:
         K, batch_size = arguments.count("K", K), arguments.count("batch_size", batch_size)
         seed = arguments.seed("seed", seed)
@@ -70,6 +72,8 @@ class Evaluation:
         #: Parts of metrics that were left out, each with the reason.
         self.skipped: dict[str, str] = {}
         self._encodings: dict[Part, list[Encodings]] = {}
+        self._log_likelihoods: dict[int, list[Tensor]] = {}
+        self._watch = watch
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,7 +110,15 @@ class Evaluation:
             view = encodings if names is None else encodings.only(names)
             with isolated(self.model, torch.Generator().manual_seed(1_000_003 * self.seed + i)):
                 results.append(function(view, encodings.batch))
+            if self._watch is not None:
+                self._watch(i + 1, len(self.encodings(part)))
         return results
+
+    def log_likelihoods(self, K: int) -> list[Tensor]:
+        """Log p(what a row has) of the test rows ``(B,)``, one entry for each batch; estimated once for each K."""
+        if K not in self._log_likelihoods:
+            self._log_likelihoods[K] = self.map(lambda view, batch: log_likelihood(self.model, batch, view, K))
+        return self._log_likelihoods[K]
 
     def embed(self, given: Iterable[str] | None = None, part: Part = "test") -> np.ndarray[Any, Any]:
         """Posterior means of the shared latent ``(n, D)`` of all rows; the prior's for a row with nothing given."""
@@ -124,10 +136,7 @@ class Evaluation:
             batch: The rows whose covariates and size factors are meant; None where there are none.
             rows: The row of each pair ``(N,)``; None where pair n is row n.
         """
-        K, N = next(iter(latents.values())).shape[:2]
-        step = max(1, BLOCK // max(1, N))
-        for k in range(0, K, step):
-            yield self.model.observe({n: v[k : k + step] for n, v in latents.items()}, name, batch, rows)
+        return decoded(self.model, latents, name, batch, rows)
 
     def rows(self, given: Iterable[str]) -> Tensor:
         """Which test rows ``(n,)`` have all the given modalities."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from mvcore.validators import check_choice
 
 if TYPE_CHECKING:
     from mvcore.inference.encodings import Encodings
+    from mvcore.likelihoods.observations import Observation
     from mvcore.models.base import Model
 
 #: Latents that are decoded at once where no gradient is kept: the activations of some thousand rows stay in cache.
@@ -70,18 +71,54 @@ def conditional_of_encodings(
 ) -> Tensor:
     """Log p(x_T | x_S) of each row ``(B,)`` from the encodings of T and S together; NaN without a target."""
     check_choice("estimator", estimator, Estimator)
+    whole = log_likelihood(model, both.batch, both, K) if estimator == "ratio" else None
+    return conditionals_of_encodings(model, both, target, given, (estimator,), K, whole)[estimator]
+
+
+def conditionals_of_encodings(
+    model: Model,
+    both: Encodings,
+    target: Sequence[str],
+    given: Sequence[str],
+    estimators: Sequence[Estimator],
+    K: int,
+    whole: Tensor | None = None,
+) -> dict[Estimator, Tensor]:
+    """Several estimates of log p(x_T | x_S), each ``(B,)``, from one set of draws given S; NaN without a target.
+
+    Each has the error that it has alone; where the importance samples are draws of the posterior, as of all models but
+    those with a ``proposal`` of their own, all estimates share them.
+
+    Args:
+        model: The model.
+        both: The encodings of T and S together.
+        target: Modalities to score.
+        given: Modalities to condition on.
+        estimators: Which estimates.
+        K: Draws of each row.
+        whole: Log p(x_T, x_S) ``(B,)``, which ``ratio`` needs.
+    """
+    from mvcore.models.base import Model  # which needs this room
+
     condition, targets = both.only(given), both.batch.only(target)
-    if estimator == "ratio":
-        value = log_likelihood(model, both.batch, both, K) - log_likelihood(model, condition.batch, condition, K)
-    elif estimator == "predictive":
-        latents = model.posterior(condition).draw(K, "spread")
-        value = latents.log_mean_exp(score(model, targets, latents))
-    else:
+    found: dict[Estimator, Tensor] = {}
+    scored = None
+    if set(estimators) & {"ratio", "reweighted"}:
         latents, log_weights = importance_weights(model, condition.batch, condition, K)
-        joint = log_weights + score(model, targets, latents)
-        value = latents.log_mean_exp(joint) - latents.log_mean_exp(log_weights)
-    has_target = targets.observed.any(1).to(value.device)
-    return value.where(has_target, torch.nan)
+        evidence = latents.log_mean_exp(log_weights)
+        if "ratio" in estimators:
+            assert whole is not None
+            found["ratio"] = whole - evidence
+        if "reweighted" in estimators:
+            scored = score(model, targets, latents)
+            found["reweighted"] = latents.log_mean_exp(log_weights + scored) - evidence
+    if "predictive" in estimators:
+        if scored is None or type(model).proposal is not Model.proposal:
+            latents = model.posterior(condition).draw(K, "spread")
+            scored = score(model, targets, latents)
+        found["predictive"] = latents.log_mean_exp(scored)
+    has_target = targets.observed.any(1)
+    return {name: value.where(has_target.to(value.device), torch.nan) for name, value in found.items()}
 
 
 def fill(model: Model, batch: Batch, latents: Latents, name: str) -> Tensor:
@@ -109,13 +146,21 @@ def predictive_mean(
 
     The batch and the row ``(N,)`` of each pair say what the context is, where there is any.
     """
-    K, N = next(iter(latents.values())).shape[:2]
-    step = max(1, BLOCK // max(1, N))
-    blocks = ({n: v[k : k + step] for n, v in latents.items()} for k in range(0, K, step))
-    spec = model.schema[name]
-    total = sum(of_own_categories(model.observe(block, name, batch, rows).mean, spec).sum(0) for block in blocks)
+    K, spec = len(next(iter(latents.values()))), model.schema[name]
+    means = (observation.mean for observation in decoded(model, latents, name, batch, rows))
+    total = sum(of_own_categories(mean, spec).sum(0) for mean in means)
     assert isinstance(total, Tensor)
     return total.argmax(1) if spec.categories is not None else total / K
+
+
+def decoded(
+    model: Model, latents: Mapping[str, Tensor], name: str, batch: Batch | None = None, rows: Tensor | None = None
+) -> Iterator[Observation]:
+    """p(x_m | latents) for latents ``(K, N, …)``, in blocks of draws that fit into a cache; arguments as above."""
+    K, N = next(iter(latents.values())).shape[:2]
+    step = max(1, BLOCK // max(1, N))
+    for k in range(0, K, step):
+        yield model.observe({n: v[k : k + step] for n, v in latents.items()}, name, batch, rows)
 
 
 def of_own_categories(mean: Tensor, spec: ModalitySpec) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, final
 
@@ -23,8 +24,8 @@ from mvcore.inference.predictive import Predicted, predict, rank
 if TYPE_CHECKING:
     from mvcore.models.base import Model
 
-#: Values held at once, K draws of a block of rows: 64 MiB in float32.
-VALUES = 2**24
+#: Values held at once, K draws of a block of rows: 8 MiB in float32. Sorting and decoding them takes a few times that.
+VALUES = 2**21
 
 
 @final
@@ -82,8 +83,14 @@ def impute(
     Returns:
         For each modality of the model its ``Imputed``.
     """
-    parts = list(predictions(model, data, interval=interval, K=K, samples=samples, seed=seed, batch_size=batch_size))
-    return {spec.name: _joined([part[spec.name] for part in parts], spec, data.ids) for spec in model.schema}
+    whole: dict[str, dict[str, Tensor]] = {}
+    first = 0
+    parts = predictions(model, data, interval=interval, K=K, samples=samples, seed=seed, batch_size=batch_size)
+    for part in parts:
+        for m, predicted in part.items():
+            _put(whole.setdefault(m, {}), predicted, first, len(data))
+        first += len(next(iter(part.values())).filled)
+    return {spec.name: _imputed(whole[spec.name], spec, data.ids) for spec in model.schema}
 
 
 def embed(model: Model, data: Rows, *, seed: int = 0, batch_size: int = 512) -> Any:
@@ -133,7 +140,8 @@ def predictions(
     if samples is not None and arguments.count("samples", samples) > K:
         raise DataError(f"samples must be from 1 to K = {K}; got {samples!r}.")
     generator = torch.Generator().manual_seed(seed)
-    largest = max(spec.size * (spec.categories or 1) for spec in model.schema)
+    latents = sum(math.prod(shape) for shape in model.latent_shapes.values())
+    largest = max(latents, *(spec.size * (spec.categories or 1) for spec in model.schema))
     first = 0
     for batch in batches(data, min(batch_size, max(1, VALUES // (K * largest)))):
         moved = batch.to(model.device)
@@ -157,21 +165,28 @@ def _checked(model: Model, data: Rows) -> Rows:
     return data
 
 
-def _joined(parts: list[Predicted], spec: ModalitySpec, ids: Any) -> Imputed:
-    each = {n: _cat([getattr(p, n) for p in parts]) for n in ("filled", "low", "high", "probabilities")}
-    drawn = [p.samples for p in parts if p.samples is not None]
-    samples = torch.cat(drawn, dim=1) if drawn else None
+def _put(whole: dict[str, Tensor], part: Predicted, first: int, size: int) -> None:
+    """Writes what is predicted of some rows, from ``first`` on, into tensors of all rows."""
+    for name in ("filled", "low", "high", "probabilities", "samples"):
+        value: Tensor | None = getattr(part, name)
+        if value is None:
+            continue
+        dim = 1 if name == "samples" else 0
+        if name not in whole:
+            shape = list(value.shape)
+            shape[dim] = size
+            whole[name] = value.new_empty(shape)
+        whole[name].narrow(dim, first, value.shape[dim]).copy_(value)
+
+
+def _imputed(whole: dict[str, Tensor], spec: ModalitySpec, ids: Any) -> Imputed:
+    samples = whole.pop("samples", None)
     if spec.columns is None:
-        return Imputed(**each, samples=samples)
-    probabilities = each.pop("probabilities")
-    frames = {n: None if v is None else to_frame(v, spec, ids) for n, v in each.items()}
+        return Imputed(**whole, samples=samples)
+    probabilities = whole.pop("probabilities", None)
+    frames = {name: to_frame(value, spec, ids) for name, value in whole.items()}
     table = None if probabilities is None else _table_of_probabilities(probabilities, spec, ids)
     return Imputed(**frames, probabilities=table, samples=samples)
-
-
-def _cat(parts: list[Tensor | None]) -> Tensor | None:
-    tensors = [part for part in parts if part is not None]
-    return torch.cat(tensors) if tensors else None
 
 
 def _table_of_probabilities(probabilities: Tensor, spec: ModalitySpec, ids: Any) -> Any:

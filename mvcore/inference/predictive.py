@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from mvcore.data.batch import Batch
+from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
-from mvcore.inference.estimators import of_own_categories
+from mvcore.inference.estimators import decoded, of_own_categories
 from mvcore.inference.isolation import isolated
 
 if TYPE_CHECKING:
+    from mvcore.likelihoods.observations import Observation
     from mvcore.models.base import Model
 
 
@@ -55,7 +59,7 @@ def predict(
     """Every modality of every row, from K draws of the posterior with one value of the likelihood for each.
 
     All K values of all rows of the batch are held at once, one modality at a time, so limits are exact order
-    statistics; a caller bounds memory by the rows of a batch.
+    statistics; what decodes them sees a block of draws at a time. A caller bounds memory by the rows of a batch.
     """
     with isolated(model, generator):
         latents = model.posterior(model.encode_modalities(batch)).draw(K)
@@ -76,24 +80,55 @@ def _one(
 ) -> Predicted:
     value, known = _observed(model, batch, name)
     rows = (~known.flatten(1).all(1)).nonzero().squeeze(1)
-    observation = model.observe(latents.take(rows), name, batch, rows)
-    fixed = value[rows], known[rows]
-    if (categories := model.schema[name].categories) is not None:
-        chances = of_own_categories(observation.mean, model.schema[name])
-        mean = chances.mean(0)
-        every = one_hot(value, categories).movedim(-1, 1).to(mean)
-        probabilities = _spread(every[None], rows, mean.where(~known[rows].unsqueeze(1), every[rows])[None])[0]
-        filled = _spread(value[None], rows, _kept(mean.argmax(1)[None], *fixed))[0]
-        drawn = _kept(_chosen(chances[:samples]), *fixed) if samples else None
-        return Predicted(filled, None, None, probabilities, _samples(value, rows, drawn, samples))
-    filled = _spread(value[None], rows, _kept(observation.mean.mean(0)[None], *fixed))[0]
-    drawn = _kept(observation.sample(1)[0], *fixed) if samples or interval is not None else None
+    fixed, spec = (value[rows], known[rows]), model.schema[name]
+    needed = len(next(iter(latents.values.values()))) if interval is not None and not spec.categories else samples or 0
+    mean, drawn = _drawn(decoded(model, latents.take(rows), name, batch, rows), fixed, spec, needed)
     spread = _samples(value, rows, drawn, samples)
-    if interval is None or drawn is None:
+    if spec.categories is not None:
+        every = one_hot(value, spec.categories).movedim(-1, 1).to(mean)
+        probabilities = _spread(every[None], rows, mean.where(~fixed[1].unsqueeze(1), every[rows])[None])[0]
+        filled = _spread(value[None], rows, _kept(mean.argmax(1)[None], *fixed))[0]
+        return Predicted(filled, None, None, probabilities, spread)
+    filled = _spread(value[None], rows, _kept(mean[None], *fixed))[0]
+    if interval is None:
         return Predicted(filled, None, None, None, spread)
-    order, i = drawn.sort(dim=0).values, rank(interval, len(drawn))
-    low, high = (_spread(value[None], rows, order[k][None])[0] for k in (i - 1, -i))
+    low, high = (_spread(value[None], rows, limit[None])[0] for limit in limits(drawn, rank(interval, len(drawn))))
     return Predicted(filled, low, high, None, spread)
+
+
+def _drawn(
+    observations: Iterable[Observation], fixed: tuple[Tensor, Tensor], spec: ModalitySpec, needed: int
+) -> tuple[Tensor, Tensor]:
+    """The mean over all draws ``(n, *shape)``, of categories their probabilities, and the first draws of a value.
+
+    Args:
+        observations: The distributions given the latents, block by block of draws.
+        fixed: The values ``(n, *shape)``, and the mask of the known ones, which are themselves in every draw.
+        spec: The modality.
+        needed: How many draws of a value are needed.
+    """
+    total, count = None, 0
+    drawn = fixed[0].new_empty(needed, *fixed[0].shape)
+    for observation in observations:
+        means = of_own_categories(observation.mean, spec)
+        total = means.sum(0) if total is None else total + means.sum(0)
+        if (left := min(needed - count, len(means))) > 0:
+            values = observation.sample(1)[0] if spec.categories is None else _chosen(means[:left])
+            drawn[count : count + left] = _kept(values[:left], *fixed)
+        count += len(means)
+    assert total is not None
+    return total / count, drawn
+
+
+def limits(drawn: Tensor, i: int) -> tuple[Tensor, Tensor]:
+    """The i-th smallest and the i-th greatest of the draws ``(K, …)`` of each value."""
+    if drawn.device.type != "cpu":
+        ordered = drawn.sort(dim=0).values
+        return ordered[i - 1], ordered[-i]
+    # numpy sorts 500 draws of 4,000 values in 20 ms, torch in 320; a partition of numpy's takes 30
+    each = np.sort(drawn.flatten(1).T.numpy(), axis=1)
+    low, high = (torch.from_numpy(each[:, k].copy()).reshape(drawn.shape[1:]) for k in (i - 1, -i))
+    return low, high
 
 
 def _observed(model: Model, batch: Batch, name: str) -> tuple[Tensor, Tensor]:
@@ -121,8 +156,8 @@ def _spread(value: Tensor, rows: Tensor, part: Tensor) -> Tensor:
     return value.index_copy(1, rows, part.to(value.dtype))
 
 
-def _samples(value: Tensor, rows: Tensor, drawn: Tensor | None, samples: int | None) -> Tensor | None:
-    if not samples or drawn is None:
+def _samples(value: Tensor, rows: Tensor, drawn: Tensor, samples: int | None) -> Tensor | None:
+    if not samples:
         return None
     return _spread(value.expand(samples, *value.shape), rows, drawn[:samples])
 

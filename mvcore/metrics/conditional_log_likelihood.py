@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, final
 
 import torch
+from torch import Tensor
 
+from mvcore.data.batch import Batch
 from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation, has_and_another
 from mvcore.evaluation.figures import axes_of, grouped
-from mvcore.inference.estimators import conditional_of_encodings
+from mvcore.inference.encodings import Encodings
+from mvcore.inference.estimators import conditionals_of_encodings
 from mvcore.metrics.specs import ConditionalLogLikelihoodConfig
 from mvcore.options import Estimator
 from mvcore.validators import check_choice
@@ -49,16 +51,23 @@ class ConditionalLogLikelihood:
             if not bool(rows.any()):
                 e.skipped[f"conditional_log_likelihood/{name}"] = "No test row has it and another modality."
                 continue
-            others = [m for m in e.names if m != name]
-            for estimator in self.estimators:
-                score = partial(
-                    conditional_of_encodings, e.model, target=[name], given=others, estimator=estimator, K=K
-                )
-                parts = e.map(lambda view, _, score=score: score(view))  # type: ignore[misc]
-                values[f"conditional_log_likelihood/{name}/{estimator}"] = float(torch.cat(parts).cpu()[rows].mean())
+            for estimator, each in self._estimates(e, name, K).items():
+                values[f"conditional_log_likelihood/{name}/{estimator}"] = float(each[rows].mean())
         if not values:
             raise NotApplicableError("No test row has two modalities, one to score and one to condition on.")
         return values
+
+    def _estimates(self, e: Evaluation, name: str, K: int) -> dict[Estimator, Tensor]:
+        """Each estimate for each row ``(n,)``, in the order of the estimators."""
+        others = [m for m in e.names if m != name]
+        whole = iter(e.log_likelihoods(K)) if "ratio" in self.estimators else None
+
+        def score(view: Encodings, _: Batch) -> dict[Estimator, Tensor]:
+            joint = None if whole is None else next(whole)
+            return conditionals_of_encodings(e.model, view, [name], others, self.estimators, K, joint)
+
+        parts = e.map(score)
+        return {estimator: torch.cat([part[estimator] for part in parts]).cpu() for estimator in self.estimators}
 
 
 def build(config: ConditionalLogLikelihoodConfig) -> ConditionalLogLikelihood:

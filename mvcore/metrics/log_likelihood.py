@@ -7,7 +7,6 @@ from typing import final
 import torch
 
 from mvcore.evaluation.evaluation import Evaluation
-from mvcore.inference.estimators import log_likelihood
 from mvcore.metrics.specs import LogLikelihoodConfig
 
 
@@ -25,7 +24,7 @@ class LogLikelihood:
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Means over rows, in nats."""
         K = self.K or e.K
-        rows = torch.cat(e.map(lambda view, batch: log_likelihood(e.model, batch, view, K))).cpu()
+        rows = torch.cat(e.log_likelihoods(K)).cpu()
         counts = e.test.observed.sum(1)
         values = {"log_likelihood": float(rows.mean())}
         for count in counts.unique().tolist():

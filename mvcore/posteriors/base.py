@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import final
 
 import torch
@@ -20,8 +20,15 @@ from mvcore.errors import ConfigError
 from mvcore.posteriors.specs import PriorExpert, Subsets
 from mvcore.validators import check_choice
 
-#: Most components of a posterior, the subsets of 14 modalities. Of 128 rows and 20 dimensions each takes 20 kB.
-COMPONENTS = 2**14 - 1
+#: Most components of a posterior, the subsets of 16 modalities.
+COMPONENTS = 2**16 - 1
+
+#: Bytes that a training step takes for each pair of a row and a component, whatever the dimensions: weights and masks.
+PAIR = 64
+
+
+#: Most values of a posterior's locations that are held at once: of more, parts are fused where they are needed.
+HELD = 2**22
 
 
 class JointPosterior(nn.Module, ABC):
@@ -120,8 +127,16 @@ class JointPosterior(nn.Module, ABC):
         if single:
             return Mixture(experts, weights, exists)
         S = subsets.to(experts.loc, non_blocking=True)
-        fused = self.fuse_named(experts, S, names)
-        return Mixture(fused, weights, exists, lambda c, rows: self._fuse_pairs(experts, S, (c, rows), names))
+        fuse = partial(self._fuse_some, experts, S, names)
+        held = len(S) * experts.loc[0].numel() <= HELD
+        return Mixture(
+            fuse(slice(None)) if held else fuse, weights, exists, partial(self._fuse_pairs, experts, S, names)
+        )
+
+    def _fuse_some(self, experts: Diagonal, S: Tensor, names: Sequence[str], which: slice) -> Diagonal:
+        """Fuses some of the subsets; asked for whenever a part of them is needed, also inside a region of autocast."""
+        with torch.autocast(S.device.type, enabled=False):
+            return self.fuse_named(experts, S[which], names)
 
     @final
     def to_family(self, loc: Tensor, log_scale: Tensor) -> Diagonal:
@@ -131,13 +146,15 @@ class JointPosterior(nn.Module, ABC):
             log_scale = log_scale.log_softmax(-1) + math.log(log_scale.shape[-1])
         return self.family(loc, log_scale)
 
-    def _fuse_pairs(self, experts: Diagonal, S: Tensor, pairs: tuple[Tensor, Tensor], names: Sequence[str]) -> Diagonal:
+    def _fuse_pairs(
+        self, experts: Diagonal, S: Tensor, names: Sequence[str], component: Tensor, rows: Tensor
+    ) -> Diagonal:
         """Fuses again for some pairs ``(N,)`` alone: each is a row in which only the subset's members are present."""
-        component, rows = pairs
         member = S[component].T[..., None] > 0
         chosen = experts[:, rows]
         present = type(experts)(chosen.loc.where(member, 0), chosen.log_scale.where(member, torch.inf))
-        return self.fuse_named(present, S.new_ones(1, len(member)), names)[0]
+        with torch.autocast(S.device.type, enabled=False):
+            return self.fuse_named(present, S.new_ones(1, len(member)), names)[0]
 
     def _components(self, batch: Batch, priors: int = 1) -> tuple[Tensor, Tensor]:
         """Members of each subset ``(C, M + P)``, the prior's P parts last, and the rows ``(C, B)`` that have it."""
@@ -175,12 +192,12 @@ class JointPosterior(nn.Module, ABC):
 def _check_components(modalities: int, subsets: Subsets) -> None:
     components = 2**modalities - 1 if subsets == "all" else 1
     if components > COMPONENTS:
-        size = 128 * 2 * 20 * 4 * components
+        size = 128 * PAIR * components
         raise ConfigError(
             [
                 f"subsets='all' of {modalities} modalities are {components:,} components, at most {COMPONENTS:,} are "
-                f"allowed: their scales and locations alone, for a batch of 128 rows and 20 dimensions, take {size:,} "
-                "bytes. Take subsets='each' or 'observed', or join modalities"
+                f"allowed: their weights alone, for a batch of 128 rows, take {size:,} bytes in a step. Take "
+                "subsets='each' or 'observed', or join modalities"
             ],
             "posterior",
         )

@@ -29,6 +29,7 @@ from mvcore.training import checkpoint, whole
 from mvcore.training.draws import Draws
 from mvcore.training.hooks import StopTraining
 from mvcore.training.interrupts import Interrupts
+from mvcore.training.ranks import same_buffers
 from mvcore.training.state import Progress, State
 from mvcore.training.sums import Sums
 from mvcore.training.watch import NotFiniteError, Watch, check_after, check_validation
@@ -173,6 +174,7 @@ class Loop:
     def _close(self, row: dict[str, Any], stage: Stage) -> None:
         """Ends an epoch: its row of the history is complete."""
         self._settled = False
+        same_buffers(self.model, self.accelerator)
         if self.validation is not None:
             row["validation_loss"] = self._validate(stage)
             self._judge(row["validation_loss"])
@@ -296,6 +298,7 @@ class Loop:
     def _save(self) -> None:
         if self.folder is None:
             return
+        same_buffers(self.model, self.accelerator)
         own = {"random": self.draws.states(), **vars(self.sums)}
         ranks = gather_object([own])
         if self.accelerator.is_main_process:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast
+from torch import Tensor, nn
 
 from mvcore.errors import TrainingError
 from mvcore.options import TrainingConfig
@@ -43,7 +45,10 @@ def make_accelerator(options: TrainingConfig, folder: str | os.PathLike[str] | N
     # accelerate keeps the precision of the first accelerator of a process for all others, and refuses another one
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != options.precision:
         AcceleratorState._reset_state()
+    # a broadcast of the buffers before each step took as long as a tenth of a step; see ``same_buffers``
+    joined = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     return Accelerator(
+        kwargs_handlers=[joined],
         cpu=joined_on_cpu,
         mixed_precision=options.precision,
         log_with=list(options.trackers) or None,
@@ -63,6 +68,19 @@ def check_ranks(accelerator: Accelerator) -> None:
             "a model of its own and overwrite the others' checkpoints. Give fit no accelerator; where there is no GPU "
             "one of your own must be Accelerator(cpu=True), before anything else of accelerate is used."
         )
+
+
+def same_buffers(model: nn.Module, accelerator: Accelerator) -> None:
+    """Gives all processes the buffers of the first one, which some models may write to in training."""
+    if accelerator.num_processes == 1:
+        return
+    by_kind: dict[torch.dtype, list[Tensor]] = {}
+    for buffer in model.buffers():
+        by_kind.setdefault(buffer.dtype, []).append(buffer)
+    for buffers in by_kind.values():  # one message for each kind of numbers
+        together = broadcast(torch.cat([b.flatten() for b in buffers]))
+        for buffer, part in zip(buffers, together.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
 
 
 def _has_device() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -240,3 +242,18 @@ def test_keep_is_a_view_in_which_every_row_may_lose_others() -> None:
     assert kept.context["age"].tolist() == [0.0, 1.0, 2.0]
     assert len(kept.size_factors["b"]) == 3
     assert batch.keep(observed).x["a"] is batch.x["a"]
+
+
+def test_rows_are_found_in_a_time_that_does_not_grow_with_all_rows(batch: Batch, largest: Any) -> None:
+    """Where each row's observation stands is counted once, not for every selection."""
+    first = batch.select(torch.tensor([2, 0, 2]))
+    assert pairs(first) == {"a": [(0, 2), (1, 0), (2, 2)], "b": [(0, 2), (2, 2)], "c": [(0, 2), (1, 0), (2, 2)]}
+    with largest as seen:
+        big = Batch.from_dense({"a": torch.randn(5000, 1), "b": torch.randn(5000, 1)}, {"b": torch.arange(5000) > 9})
+        big.select(torch.tensor([0]))
+        assert seen.values >= 5000
+        seen.values = 0
+        again = big.select(torch.tensor([4, 4999, 10]))
+    assert seen.values < 20
+    assert torch.equal(again.x["b"], big.x["b"][[4989, 0]])
+    assert again.observed.tolist() == [[True, False], [True, True], [True, True]]

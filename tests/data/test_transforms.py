@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from mvcore.data import narrow
+from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.transforms import Affine, InputTransform
 from mvcore.errors import NotFittedError
 
@@ -168,3 +170,22 @@ def test_what_differs_by_rounding_alone_is_constant_and_small_on_its_scale(size:
     affine.fit(stream(x, None, 4))
     assert float(affine.scale) >= torch.finfo(torch.float32).tiny
     assert float(affine(x).abs().max()) < 1
+
+
+@pytest.mark.parametrize("kind", ["standardize", "minmax"])
+def test_rows_looked_at_in_blocks_give_what_all_rows_give(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values, known = 100 + rng.normal(size=(41, 6)), rng.random((41, 6)) < 0.7
+    have = rng.random(41) < 0.8
+    data = MultimodalDataset(
+        {"x": np.where(known, values, np.nan), "y": np.zeros((41, 1))}, {"x": have}, cells={"x": known}
+    )
+    seen = np.ma.array(values.astype(np.float32).astype(float), mask=~(known & have[:, None]))
+    low, high = seen.min(0), seen.max(0)
+    wanted = (seen.mean(0), seen.std(0)) if kind == "standardize" else (low, high - low)
+    for block in (6, 30, 2**17):  # a row, five, all
+        monkeypatch.setattr(narrow, "VALUES", block)
+        affine = Affine((6,), kind)
+        affine.fit(lambda: data.stream("x"))
+        for found, exact in zip((affine.loc, affine.scale), wanted, strict=True):
+            np.testing.assert_allclose(found.numpy(), np.asarray(exact), rtol=1e-6)

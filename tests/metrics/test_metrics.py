@@ -13,6 +13,7 @@ import mvcore
 from mvcore.data.batch import Batch
 from mvcore.errors import DataError, NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
+from mvcore.inference.estimators import log_likelihood
 from mvcore.metrics.clustering import Clustering, matched_accuracy
 from mvcore.metrics.coherence import Coherence
 from mvcore.metrics.conditional_log_likelihood import ConditionalLogLikelihood
@@ -267,3 +268,43 @@ def test_the_probe_counts_the_rows_that_have_all_of_a_subset(world: LinearGaussi
     assert values["linear_probe/given/b"] == 1
     assert values["linear_probe/1_inputs"] == pytest.approx((40 + 40 + 40) / (60 + 40 + 40))
     assert values["linear_probe/3_inputs"] == 1
+
+
+def test_conditional_log_likelihoods_share_their_draws_and_are_what_each_is_alone(
+    world: LinearGaussian, compose: Callable[..., MultimodalVAE], rows: Batch
+) -> None:
+    model, data = compose(world).float(), data_of(rows)
+    found = ConditionalLogLikelihood(K=5)(Evaluation(model, data))
+    for estimator in ("predictive", "reweighted"):
+        alone = ConditionalLogLikelihood(K=5, estimators=(estimator,))(Evaluation(model, data))  # type: ignore[arg-type]
+        assert alone == {name: value for name, value in found.items() if name.endswith(estimator)}
+    e = Evaluation(model, data)
+    whole = torch.cat(e.log_likelihoods(5))
+    for m in e.names:
+        given = [name for name in e.names if name != m]
+        others = torch.cat(e.map(lambda view, _: log_likelihood(model, view.batch, view, 5), given))
+        use = rows.column(m) & rows.without([m]).observed.any(1)
+        ratio = float((whole - others)[use].mean())  # log p(both) − log p(the others)
+        assert found[f"conditional_log_likelihood/{m}/ratio"] == pytest.approx(ratio, rel=1e-5)
+
+
+def test_conditional_log_likelihoods_decode_each_modality_once_for_each_target_and_once_for_all(
+    exact: MultimodalVAE, world: LinearGaussian
+) -> None:
+    """Of three modalities 3 · 3 + 3 = 12 decodings of a draw, where each estimate alone would take 27."""
+    rows, decoded = world.sample(10), []
+    for decoder in exact.decoders.values():
+        decoder.register_forward_hook(lambda _, inputs, __: decoded.append(inputs[0].shape[:2].numel()))
+    mvcore.evaluate(exact, data_of(rows), metrics=["log_likelihood", "conditional_log_likelihood"], K=4, progress=False)
+    assert sum(decoded) == 12 * 10 * 4
+
+
+def test_a_bar_names_the_metric_at_work(exact: MultimodalVAE, rows: Batch, capsys: pytest.CaptureFixture[str]) -> None:
+    mvcore.evaluate(exact, data_of(rows), metrics=["log_likelihood"], K=2, batch_size=21, progress=False)
+    assert capsys.readouterr().err == ""
+    mvcore.evaluate(exact, data_of(rows), metrics=["log_likelihood"], K=2, batch_size=21)
+    shown = capsys.readouterr().err
+    assert "log_likelihood" in shown
+    assert "1/1" in shown
+    with pytest.raises(DataError, match="progress must be True or False; got 'no'"):
+        mvcore.evaluate(exact, data_of(rows), progress="no")  # type: ignore[arg-type]

@@ -81,6 +81,29 @@ def test_processes_without_a_gpu_train_one_model(tmp_path: Path, torchrun: Torch
     assert all(torch.equal(value, checkpoint[name]) for name, value in first.items())
 
 
+WRITES = """
+model = make()
+model.register_buffer("seen", torch.zeros(3))
+
+def write(model, _):
+    model.seen.add_(1 + PartialState().process_index)
+
+model.register_forward_pre_hook(write)
+run = mvcore.fit(model, data, epochs=2, batch_size=8, progress=False, checkpoint=sys.argv[1], checkpoint_steps=1)
+state = PartialState()
+save_file({"seen": model.seen}, f"{sys.argv[1]}/{state.process_index}-of-{state.num_processes}.safetensors")
+state.wait_for_everyone()
+"""
+
+
+@pytest.mark.slow
+def test_a_buffer_that_training_writes_to_is_the_first_process_s_on_all(tmp_path: Path, torchrun: Torchrun) -> None:
+    torchrun(script(tmp_path, WRITES), tmp_path / "run")
+    for rank in (0, 1):
+        seen = load_file(tmp_path / f"run/{rank}-of-2.safetensors")["seen"]
+        assert seen.tolist() == [6, 6, 6]  # 24 rows, three batches an epoch, of two; the first process adds 1 a batch
+
+
 def small_data() -> MultimodalDataset:
     rng = np.random.default_rng(0)
     return MultimodalDataset({"a": rng.normal(size=(8, 2)), "b": rng.normal(size=(8, 2))}, {"b": np.arange(8) > 3})
