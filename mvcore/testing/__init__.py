@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         check_no_rows as check_no_rows,
         check_submodels as check_submodels,
     )
+    from mvcore.testing.hub import HubCommit as HubCommit, HubRepo as HubRepo, StandInHub as StandInHub
     from mvcore.testing.interruption import StopAfter as StopAfter
     from mvcore.testing.linear import LinearGaussian as LinearGaussian
     from mvcore.testing.noise import fixed_noise as fixed_noise, sigma_points as sigma_points
@@ -42,6 +43,7 @@ else:
                 "check_no_rows",
                 "check_submodels",
             ),
+            "hub": ("HubCommit", "HubRepo", "StandInHub"),
             "interruption": ("StopAfter",),
             "linear": ("LinearGaussian",),
             "noise": ("fixed_noise", "sigma_points"),

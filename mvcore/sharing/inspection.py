@@ -1,0 +1,116 @@
+"""What a saved or shared model says of itself, without a weight loaded or a plugin imported."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from attrs import frozen
+
+from mvcore.config.reading import JSON_LIMIT, opened, read_bounded
+from mvcore.errors import ModelFileError
+from mvcore.evaluation.report import Report
+from mvcore.storage.address import is_address, parse
+from mvcore.storage.folder import read_config
+
+_CARD, _WEIGHTS, _REPORT = "README.md", "model.safetensors", "report.json"
+_CARD_LIMIT = 4 * 2**20  # bytes
+
+
+@final
+@frozen(kw_only=True)
+class Inspection:
+    """What a model says of itself. Anyone may have written it: nothing of it was checked but its form."""
+
+    where: str
+    """The folder, or the address with its commit."""
+    config: Mapping[str, Any]
+    """The whole of ``config.json``: ``model``, ``schema``, ``requires``, ``training`` and what wrote it."""
+    card: str
+    """The text of ``README.md``; empty if there is none."""
+    sizes: Mapping[str, int]
+    """Bytes of each file that a model has."""
+    report: Report | None
+    """Its evaluation, where it comes with one."""
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """The distributions that it needs beside mvcore."""
+        return tuple(self.config["requires"])
+
+    def json(self) -> str:
+        """All of it as JSON."""
+        report = None if self.report is None else json.loads(self.report.json())
+        whole = {"where": self.where, "sizes": dict(self.sizes), "config": self.config, "report": report}
+        return json.dumps({**whole, "card": self.card}, indent=1, ensure_ascii=False)
+
+
+def inspect(
+    path: str | os.PathLike[str], *, endpoint: str | None = None, token: str | bool | None = None
+) -> Inspection:
+    """Reads what a saved or shared model says of itself; of the weights no more than their size.
+
+    Args:
+        path: A folder, or a model on the Hub, ``"hf://user/name@revision"``.
+        endpoint: As of ``mvcore.load``.
+        token: As of ``mvcore.load``.
+
+    Raises:
+        HubError: If the Hub has no such model, or does not give it.
+        ModelFileError: If it is damaged, or none.
+    """
+    if is_address(path):
+        return _shared(str(path), endpoint, token)
+    folder = Path(path)
+    config = read_config(folder)
+    texts = {name: _content(folder / name, limit) for name, limit in ((_CARD, _CARD_LIMIT), (_REPORT, JSON_LIMIT))}
+    sizes = {name: _size(folder / name) for name in ("config.json", _WEIGHTS, _CARD, _REPORT)}
+    return _made(str(folder), config, texts, sizes)
+
+
+def _shared(address: str, endpoint: str | None, token: str | bool | None) -> Inspection:
+    from mvcore.storage import hub  # imports the Hub's client
+
+    remote = hub.find(parse(address), endpoint, token)
+    config = read_config(remote.folder, links=remote.cache)
+    texts = {name: hub.read(remote, name) for name in (_CARD, _REPORT)}
+    sizes = {name: remote.size(name) for name in ("config.json", _WEIGHTS, _CARD, _REPORT)}
+    return _made(str(remote.origin), config, texts, sizes)
+
+
+def _made(
+    where: str, config: Mapping[str, Any], texts: Mapping[str, bytes | None], sizes: Mapping[str, int | None]
+) -> Inspection:
+    card, report = texts[_CARD] or b"", texts[_REPORT]
+    return Inspection(
+        where=where,
+        config=config,
+        card=card.decode("utf-8", "replace"),
+        sizes={name: size for name, size in sizes.items() if size is not None},
+        report=None if report is None else _report(report, where),
+    )
+
+
+def _report(content: bytes, where: str) -> Report:
+    try:
+        return Report.parsed(content)
+    except ValueError as error:
+        raise ModelFileError(f"{_REPORT} of {where!r} is damaged: {error}.") from error
+
+
+def _content(file: Path, limit: int) -> bytes | None:
+    try:
+        return read_bounded(file, limit)
+    except FileNotFoundError:
+        return None
+
+
+def _size(file: Path) -> int | None:
+    try:
+        with opened(file) as (_, size):
+            return size
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,57 @@
+"""Small models to share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mvcore
+from mvcore.data.dataset import MultimodalDataset
+from mvcore.models.base import Model
+
+
+@pytest.fixture(scope="session")
+def rows() -> MultimodalDataset:
+    """Rows of which none has both images and words."""
+    rng = np.random.default_rng(0)
+    n = 24
+    return MultimodalDataset(
+        {
+            "a": rng.normal(size=(n, 3)),
+            "bits": rng.integers(0, 2, size=(n, 4)),
+            "image": rng.random(size=(n, 1, 8, 8)),
+            "word": np.arange(n).repeat(2).reshape(n, 2) % 3,
+        },
+        {"image": np.arange(n) % 2 == 0, "word": np.arange(n) % 2 == 1, "bits": np.arange(n) % 3 > 0},
+        likelihoods={"bits": "bernoulli"},
+    )
+
+
+SMALL = {
+    "latent_dim": 2,
+    **{f"modalities.{m}.{part}.hidden": [4] for m in ("a", "bits", "word") for part in ("encoder", "decoder")},
+    **{f"modalities.image.{part}.channels": [2] for part in ("encoder", "decoder")},
+}
+
+
+@pytest.fixture
+def model(rows: MultimodalDataset) -> Model:
+    """A model that was not trained."""
+    torch.manual_seed(0)
+    return mvcore.create("multimodal", rows, **SMALL)
+
+
+@pytest.fixture
+def trained(model: Model, rows: MultimodalDataset) -> Model:
+    """A model after two epochs."""
+    return mvcore.fit(model, rows, epochs=2, batch_size=8, progress=False).model
+
+
+@pytest.fixture
+def files(model: Model, tmp_path: Path) -> dict[str, bytes]:
+    """The files of a saved model."""
+    folder = mvcore.save(model, tmp_path / "saved")
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
