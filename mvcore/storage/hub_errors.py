@@ -32,8 +32,8 @@ def told_of_hub(address: str) -> Iterator[None]:
     except MvcoreError:
         raise
     except (HTTP_ERROR, OSError, *_OTHERS) as error:
-        if (code := _of_system(error)) is not None:
-            raise _unwritten(error, code) from error
+        if (cause := _of_system(error)) is not None:
+            raise _unwritten(cause) from error
         raise HubError(f"{address}: {_sentence(error)}", address=address) from error
 
 
@@ -51,10 +51,10 @@ def _sentence(error: Exception) -> str:
         return f"there is no token; {_LOG_IN}."
     if isinstance(error, HfHubHTTPError):
         return _of_status(error)
-    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
-        return _sentence(error.__cause__) if isinstance(error.__cause__, Exception) else str(error)
     if isinstance(error, HTTP_ERROR):
         return f"the Hub at {constants.ENDPOINT} or the endpoint given can't be reached: {_words(error)}."
+    if isinstance(error.__cause__, (HTTP_ERROR, OSError)):  # of a file that was on its way
+        return _sentence(error.__cause__)
     return f"the Hub did not do it: {_words(error)}."
 
 
@@ -77,18 +77,19 @@ def _of_status(error: HfHubHTTPError) -> str:
     return f"the Hub answered with {status} ({said})."
 
 
-def _of_system(error: Exception) -> int | None:
-    """The system's number of the cause, where the system did not let a file be read or written."""
+def _of_system(error: BaseException) -> OSError | None:
+    """The cause, where the system did not let a file be read or written."""
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:  # of a file that was on its way
+        return _of_system(error.__cause__)
     if isinstance(error, (HTTP_ERROR, ConnectionError)) or not isinstance(error, OSError):
         return None
-    return error.errno if error.errno not in (None, errno.ENOENT) else None
+    return error if error.errno not in (None, errno.ENOENT) else None
 
 
-def _unwritten(error: Exception, code: int) -> FileAccessError:
-    assert isinstance(error, OSError)
+def _unwritten(error: OSError) -> FileAccessError:
     file = str(error.filename or constants.HF_HUB_CACHE)
     why = f"{file!r} could not be read or written: {error.strerror or error}. HF_HUB_CACHE names the cache's folder."
-    return FileAccessError(why, Path(file), code)
+    return FileAccessError(why, Path(file), error.errno)
 
 
 def _words(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,18 +31,21 @@ def rows() -> MultimodalDataset:
     )
 
 
-SMALL = {
-    "latent_dim": 2,
-    **{f"modalities.{m}.{part}.hidden": [4] for m in ("a", "bits", "word") for part in ("encoder", "decoder")},
-    **{f"modalities.image.{part}.channels": [2] for part in ("encoder", "decoder")},
-}
+@pytest.fixture(scope="session")
+def small() -> dict[str, Any]:
+    """Fields of a model of few weights."""
+    return {
+        "latent_dim": 2,
+        **{f"modalities.{m}.{part}.hidden": [4] for m in ("a", "bits", "word") for part in ("encoder", "decoder")},
+        **{f"modalities.image.{part}.channels": [2] for part in ("encoder", "decoder")},
+    }
 
 
 @pytest.fixture
-def model(rows: MultimodalDataset) -> Model:
+def model(rows: MultimodalDataset, small: dict[str, Any]) -> Model:
     """A model that was not trained."""
     torch.manual_seed(0)
-    return mvcore.create("multimodal", rows, **SMALL)
+    return mvcore.create("multimodal", rows, **small)
 
 
 @pytest.fixture
