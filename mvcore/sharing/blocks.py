@@ -45,11 +45,8 @@ def _written(name: str, old: str, blocks: Mapping[str, str]) -> str:
     if not name:
         return old
     above, below = _owners(old)
-    new = (
-        f"<!-- mvcore:{name}: {_NOTE} -->\n{blocks[name].strip()}\n<!-- /mvcore:{name} -->\n\n"
-        if name in blocks
-        else ""
-    )
+    text = blocks.get(name, "").strip().replace("<!--", "&lt;!--")  # so that nothing in it ends it
+    new = f"<!-- mvcore:{name}: {_NOTE} -->\n{text}\n<!-- /mvcore:{name} -->\n\n" if name in blocks else ""
     return above + new + below
 
 

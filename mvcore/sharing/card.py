@@ -14,7 +14,7 @@ from mvcore.evaluation.report import Report, markdown
 from mvcore.options import TrainingRecord
 from mvcore.plugins import requires
 from mvcore.plugins.registry import Registry
-from mvcore.sharing.snippets import impute_and_embed
+from mvcore.sharing.snippets import impute_and_embed, literal
 from mvcore.storage.folder import cell
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _again(report: Report, address: str, record: TrainingRecord | None) -> str:
             "from mvcore import runs",
             "",
             lines[-1],
-            f"rows = runs.run_data({dict(record.data)!r})",
+            f"rows = runs.run_data({literal(dict(record.data))})",
         ]
         test, train = "rows.test", "rows.train"
     else:
@@ -186,7 +186,7 @@ def _again(report: Report, address: str, record: TrainingRecord | None) -> str:
 
 
 def _limits(model: Model, report: Report | None) -> str:
-    lines = [*_limits_of(model.record)]
+    lines = [*_limits_of(model.record, model.schema.names)]
     if report is None:
         lines.append("It comes with no evaluation.")
     covered = report is not None and any(name.startswith("interval_coverage/") for name in report.values)
@@ -196,17 +196,14 @@ def _limits(model: Model, report: Report | None) -> str:
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _limits_of(record: TrainingRecord | None) -> Iterator[str]:
+def _limits_of(record: TrainingRecord | None, names: Sequence[str]) -> Iterator[str]:
     if record is None:
         return
-    counts: dict[str, int] = {}
-    for pattern in record.patterns:
-        for name in pattern.modalities:
-            counts[name] = counts.get(name, 0) + pattern.rows
+    counts = {name: sum(p.rows for p in record.patterns if name in p.modalities) for name in names}
     if few := [f"{cell(name)} ({count:,})" for name, count in counts.items() if count < _FEW]:
         yield f"Modalities that fewer than {_FEW} of the training rows have: {', '.join(few[:_SHOWN])}."
-    together = {pair for p in record.patterns for pair in combinations(sorted(p.modalities), 2)}
-    apart = [f"{cell(a)} and {cell(b)}" for a, b in combinations(sorted(counts), 2) if (a, b) not in together]
+    together = {pair for p in record.patterns for pair in combinations([n for n in names if n in p.modalities], 2)}
+    apart = [f"{cell(a)} and {cell(b)}" for a, b in combinations(names, 2) if (a, b) not in together]
     if apart and not record.other_rows:
         more = f" and {len(apart) - _SHOWN:,} more pairs" if len(apart) > _SHOWN else ""
         yield f"No training row has both of: {'; '.join(apart[:_SHOWN])}{more}. How they go together was never seen."
