@@ -38,6 +38,8 @@ def _text(found: Inspection) -> str:
     sizes = table([("file", "bytes"), *((name, f"{size:,}") for name, size in found.sizes.items())])
     needs = "\n".join(["mvcore " + str(config["mvcore"].get("version")), *found.requires])
     parts = {"model": found.where, "files": sizes, "requires": needs, "card": found.card.strip() or "none"}
+    if found.unknown:
+        parts["not known"] = f"{', '.join(found.unknown)}: the Hub can't be reached, and the cache has none"
     if found.report is not None:
         parts["report"] = found.report.markdown()
     parts |= {"schema": _json(schema), "config": _json(written)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mvcore.cli._models import MODEL
+from mvcore.cli._models import MODEL, loaded
 
 
 @click.command("push")
@@ -53,9 +53,8 @@ def command(
     but names and counts of rows. `hf auth login` or HF_TOKEN says who you are.
     """
     import mvcore
-    from mvcore.cli._models import loaded
 
-    if license is None and sys.stdin.isatty():
+    if license is None and _someone_can_answer():
         license = (
             click.prompt("Licence, such as apache-2.0 (none: press Enter)", default="", show_default=False) or None
         )
@@ -69,3 +68,7 @@ def command(
         click.echo(f"Pushed: {pushed.url}\nmvcore.load({str(pushed)!r}) gives this very model.")
     else:
         click.echo(f"Nothing has changed; {pushed} holds this very model.")
+
+
+def _someone_can_answer() -> bool:
+    return sys.stdin.isatty()

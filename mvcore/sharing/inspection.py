@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from mvcore.config.reading import JSON_LIMIT, opened, read_bounded
 from mvcore.errors import ModelFileError
@@ -17,6 +17,7 @@ from mvcore.storage.address import is_address, parse
 from mvcore.storage.folder import read_config
 
 _CARD, _WEIGHTS, _REPORT = "README.md", "model.safetensors", "report.json"
+_FILES = ("config.json", _WEIGHTS, _CARD, _REPORT)
 _CARD_LIMIT = 4 * 2**20  # bytes
 
 
@@ -35,6 +36,8 @@ class Inspection:
     """Bytes of each file that a model has."""
     report: Report | None
     """Its evaluation, where it comes with one."""
+    unknown: tuple[str, ...] = ()
+    """Files that the model may have, but that could not be asked for: there is no network, and they are not cached."""
 
     @property
     def requires(self) -> tuple[str, ...]:
@@ -44,7 +47,13 @@ class Inspection:
     def json(self) -> str:
         """All of it as JSON."""
         report = None if self.report is None else json.loads(self.report.json())
-        whole = {"where": self.where, "sizes": dict(self.sizes), "config": self.config, "report": report}
+        whole = {
+            "where": self.where,
+            "sizes": dict(self.sizes),
+            "config": self.config,
+            "report": report,
+            "unknown": self.unknown,
+        }
         return json.dumps({**whole, "card": self.card}, indent=1, ensure_ascii=False)
 
 
@@ -67,7 +76,7 @@ def inspect(
     folder = Path(path)
     config = read_config(folder)
     texts = {name: _content(folder / name, limit) for name, limit in ((_CARD, _CARD_LIMIT), (_REPORT, JSON_LIMIT))}
-    sizes = {name: _size(folder / name) for name in ("config.json", _WEIGHTS, _CARD, _REPORT)}
+    sizes = {name: _size(folder / name) for name in _FILES}
     return _made(str(folder), config, texts, sizes)
 
 
@@ -76,9 +85,11 @@ def _shared(address: str, endpoint: str | None, token: str | bool | None) -> Ins
 
     remote = hub.find(parse(address), endpoint, token)
     config = read_config(remote.folder, links=remote.cache)
-    texts = {name: hub.read(remote, name) for name in (_CARD, _REPORT)}
-    sizes = {name: remote.size(name) for name in ("config.json", _WEIGHTS, _CARD, _REPORT)}
-    return _made(str(remote.origin), config, texts, sizes)
+    known = [name for name in (_CARD, _REPORT) if remote.knows(name)]
+    texts = {name: hub.read(remote, name) if name in known else None for name in (_CARD, _REPORT)}
+    sizes = {name: remote.size(name) for name in _FILES}
+    unknown = tuple(name for name in _FILES if not remote.knows(name))
+    return evolve(_made(str(remote.origin), config, texts, sizes), unknown=unknown)
 
 
 def _made(

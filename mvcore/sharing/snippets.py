@@ -31,7 +31,7 @@ def _arrays(first: ModalitySpec, schema: Schema) -> list[str]:
     context = "".join(f"{literal(c.name)}: np.zeros({(1, *c.shape)!r}{_kind(c)}), " for c in schema.context)
     told = f", context={{{context.removesuffix(', ')}}}" if context else ""
     return [
-        f"x = {{{literal(first.name)}: np.zeros({(1, *first.shape)!r}{kind})}}  # your rows here, of any of the modalities",
+        f"x = {{{literal(first.name)}: np.zeros({(1, *first.shape)!r}{kind})}}  # your rows, of any modalities",
         f"rows = mvcore.MultimodalDataset(x, likelihoods={{{literal(first.name)}: {literal(first.likelihood)}}}{told})",
     ]
 

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -58,31 +59,38 @@ class Remote:
             HubError: If it can't be fetched.
             ModelFileError: If it is larger than such a file needs to be.
         """
-        cached = try_to_load_from_cache(self.origin.repo, name, revision=self.origin.commit, cache_dir=self.cache)
-        if isinstance(cached, str):
-            return Path(cached)
+        if (cached := self._cached(name)) is not None:
+            return cached if isinstance(cached, Path) else None
         if not self.reached:
             raise HubError(f"{self.origin}: the Hub can't be reached, and the cache has no {name}.")
-        with told_of_hub(str(self.origin)):
+        with told_of_hub(str(self.origin)), suppress(EntryNotFoundError):
             try:
                 size = self._size(name)
             except EntryNotFoundError:
-                return None
+                return self._fetched(name)  # which has the cache know that there is none
             _check_size(f"{self.origin}: {name}", size, LIMITS.get(name), check)
             return self._fetched(name)
+        return None
+
+    def knows(self, name: str) -> bool:
+        """Whether it can be said if the commit has a file: the Hub can be asked, or the cache knows."""
+        return self.reached or self._cached(name) is not None
 
     def size(self, name: str) -> int | None:
         """Bytes of a file, which is not fetched; None where the commit has none, or the Hub can't be asked."""
-        cached = try_to_load_from_cache(self.origin.repo, name, revision=self.origin.commit, cache_dir=self.cache)
-        if isinstance(cached, str):
-            return os.stat(cached).st_size
-        if not self.reached:
-            return None
+        cached = self._cached(name)
+        if cached is not None or not self.reached:
+            return os.stat(cached).st_size if isinstance(cached, Path) else None
         with told_of_hub(str(self.origin)):
             try:
                 return self._size(name)
             except EntryNotFoundError:
                 return None
+
+    def _cached(self, name: str) -> Path | object | None:
+        """The path of a file that the cache has; another object, if it knows that there is none; None: neither."""
+        found = try_to_load_from_cache(self.origin.repo, name, revision=self.origin.commit, cache_dir=self.cache)
+        return Path(found) if isinstance(found, str) else found
 
     def _size(self, name: str) -> int:
         about = self.api.get_hf_file_metadata(url=_url(self.api, self.origin.repo, name, self.origin.commit))

@@ -8,6 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Self, final
 from urllib.parse import unquote
 
@@ -57,9 +58,10 @@ class HubRepo:
 class _Refusal(Exception):
     """An answer that is an error, as the Hub gives it."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__(message)
-        self.answer = Answer(status, {"X-Error-Code": code, "X-Error-Message": message}, _json({"error": message}))
+        told = {"X-Error-Code": code, "X-Error-Message": message, **headers}
+        self.answer = Answer(status, told, _json({"error": message}))
 
 
 @final
@@ -176,7 +178,7 @@ class StandInHub:
     def _resolve(self, request: Request, repo: str, revision: str, path: str) -> Answer:
         commit = self._repo(request, repo).at(revision)
         if path not in commit.files:
-            raise _Refusal(404, "EntryNotFound", f"{path} does not exist in {repo}")
+            raise _Refusal(404, "EntryNotFound", f"{path} does not exist in {repo}", {"X-Repo-Commit": commit.sha})
         content = commit.files[path]
         headers = {"X-Repo-Commit": commit.sha, "ETag": f'"{self._oid(path, content)}"', "Accept-Ranges": "bytes"}
         return Answer(200, headers, content).ranged(request.headers.get("range"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,8 +53,18 @@ def trained(model: Model, rows: MultimodalDataset) -> Model:
     return mvcore.fit(model, rows, epochs=2, batch_size=8, progress=False).model
 
 
-@pytest.fixture
-def files(model: Model, tmp_path: Path) -> dict[str, bytes]:
-    """The files of a saved model."""
-    folder = mvcore.save(model, tmp_path / "saved")
+@pytest.fixture(scope="session")
+def _files(
+    rows: MultimodalDataset, small: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        folder = mvcore.save(mvcore.create("multimodal", rows, **small), tmp_path_factory.mktemp("saved") / "model")
+    mvcore.load(folder)  # what the first load imports is then imported
     return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def files(_files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files of the model, saved."""
+    return dict(_files)

@@ -104,7 +104,12 @@ def test_without_a_report_it_says_so_and_an_older_one_is_gone(hub: StandInHub, m
 def test_what_its_owner_wrote_stays(hub: StandInHub, trained: Model) -> None:
     mvcore.push(trained, "ann/model", license="mit", report=REPORT)
     before = card_of(hub)
-    mine = ["Above all.\n\n", "## Cohort\n\nSixty people.\n\n", "## Ethics\n\nApproved.\n\n", "\n\nThe end: `<!-- -->`."]
+    mine = [
+        "Above all.\n\n",
+        "## Cohort\n\nSixty people.\n\n",
+        "## Ethics\n\nApproved.\n\n",
+        "\n\nThe end: `<!-- -->`.",
+    ]
     end = before.index("-->", before.index("mvcore:about")) + 4
     edited = before[:end] + mine[0] + before[end:]  # above the first heading, inside a block
     edited = edited.replace("<!-- mvcore:training", f"{mine[1]}<!-- mvcore:training")  # between two blocks

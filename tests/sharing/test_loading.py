@@ -30,7 +30,8 @@ def same(first: Model, second: Model) -> bool:
 
 
 def asked(hub: StandInHub, method: str) -> list[str]:
-    return [request.path for request in hub.log if request.method == method]
+    """The files that were asked for; the client also asks for lists of its own."""
+    return [r.path for r in hub.log if r.method == method and "/resolve/" in r.path]
 
 
 @pytest.fixture
@@ -63,7 +64,12 @@ def test_endpoint_and_token_are_passed_through(
 
 
 def test_only_two_files_are_fetched_whatever_else_there_is(hub: StandInHub, files: dict[str, bytes]) -> None:
-    more = {"evil.py": b"raise SystemExit", "pytorch_model.bin": b"\x80\x04", "data/x.csv": b"1", "config.json.bak": b"{}"}
+    more = {
+        "evil.py": b"raise SystemExit",
+        "pytorch_model.bin": b"\x80\x04",
+        "data/x.csv": b"1",
+        "config.json.bak": b"{}",
+    }
     hub.add("ann/model", {**files, **more})
     mvcore.load("hf://ann/model")
     assert {path.rpartition("/")[2] for path in asked(hub, "GET")} == {"config.json", "model.safetensors"}
@@ -128,7 +134,7 @@ def test_without_a_network_the_cache_serves(
     assert f"the cache's copy of commit {commit} is used" in caplog.text
     assert same(mvcore.load(f"hf://ann/model@{commit}"), model)
     for address in ("hf://ann/model@v2", "hf://ann/older"):
-        with pytest.raises(HubError, match="can't be reached|HF_HUB_OFFLINE is set|answered with 503"):
+        with pytest.raises(HubError, match=r"can't be reached|HF_HUB_OFFLINE is set|answered with 503"):
             mvcore.load(address)
 
 
@@ -138,7 +144,7 @@ def test_a_cache_that_holds_a_part_says_what_it_lacks(
     hub.add("ann/model", files)
     sharing.inspect("hf://ann/model")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubError, match="the cache has no model.safetensors"):
+    with pytest.raises(HubError, match=r"the cache has no model\.safetensors"):
         mvcore.load("hf://ann/model")
 
 
@@ -227,7 +233,7 @@ def test_a_plain_path_stays_a_path(model: Model, tmp_path: Path, monkeypatch: py
     for path in ("ann/model", "./hf:/ann/model", Path("hf:") / "ann" / "other"):
         assert not is_address(path)
         assert same(mvcore.load(mvcore.save(model, path)), model)
-    with pytest.raises(ModelFileError, match="on the Hub, where mvcore.push puts a model"):
+    with pytest.raises(ModelFileError, match=r"on the Hub, where mvcore\.push puts a model"):
         mvcore.save(model, "hf://ann/model")
     with pytest.raises(HubError, match="is a folder, which has no endpoint and no token"):
         mvcore.load("ann/model", token="hf_ann")
