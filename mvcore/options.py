@@ -66,7 +66,7 @@ class TrainingConfig(Checked):
 
 @final
 @frozen(kw_only=True)
-class Pattern(Typed):
+class Pattern(Checked):
     """A set of modalities, and how many rows have these and no other."""
 
     modalities: tuple[str, ...]
@@ -75,7 +75,7 @@ class Pattern(Typed):
 
 @final
 @frozen(kw_only=True)
-class TrainingRecord(Typed):
+class TrainingRecord(Checked):
     """How a model was trained, as ``mvcore.fit`` notes it in ``Model.record``; numbers and names, no data."""
 
     rows: int
@@ -88,8 +88,8 @@ class TrainingRecord(Typed):
     """Rows with any other set."""
     epochs: int
     """Epochs that were trained."""
-    loss: float
-    """The mean loss of a row in the last of them."""
+    loss: float | None
+    """The mean loss of a row in the last of them; None if none came to its end."""
     stopped: bool
     """Whether a hook ended it before its time."""
     device: str

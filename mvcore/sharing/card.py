@@ -123,6 +123,7 @@ def _training(record: TrainingRecord | None) -> str:
     if record is None:
         return "## Training\n\nHow it was trained was not recorded."
     chosen = f", of which the best on {record.validation_rows:,} others was kept" if record.validation_rows else ""
+    loss = "" if record.loss is None else f"; mean loss of a row in the last epoch {record.loss:.4g} nats"
     early = " It was stopped before its time." if record.stopped else ""
     where = f"{cell(record.device)}, {record.processes} process{'es' if record.processes > 1 else ''}"
     versions = ", ".join(f"{cell(name)} {cell(version)}" for name, version in record.versions.items())
@@ -130,8 +131,7 @@ def _training(record: TrainingRecord | None) -> str:
     return "\n\n".join(
         [
             "## Training",
-            f"{record.epochs:,} epochs on {record.rows:,} rows{chosen}; mean loss of a row in the last epoch "
-            f"{record.loss:.4g} nats.{early}{data} On {where}; {versions}.",
+            f"{record.epochs:,} epochs on {record.rows:,} rows{chosen}{loss}.{early}{data} On {where}; {versions}.",
             _table(("modalities of a row", "rows"), _patterns(record)),
             _table(("option", "value"), [(cell(k), f"`{cell(str(v))}`") for k, v in record.options.items()]),
         ]

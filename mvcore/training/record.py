@@ -9,10 +9,11 @@ import attrs
 import torch
 
 import mvcore
+from mvcore.data import rows as rows_of
 from mvcore.options import Pattern, TrainingConfig, TrainingRecord
 
 if TYPE_CHECKING:
-    from mvcore.data.dataset import MultimodalDataset
+    from mvcore.data.rows import Rows
     from mvcore.training.loop import Loop
 
 _PATTERNS = 100
@@ -20,11 +21,9 @@ _PATTERNS = 100
 _APART = ("trackers", "checkpoint_epochs", "checkpoint_steps")
 
 
-def record_of(
-    loop: Loop, data: MultimodalDataset, validation: MultimodalDataset | None, options: TrainingConfig
-) -> TrainingRecord:
+def record_of(loop: Loop, data: Rows, validation: Rows | None, options: TrainingConfig) -> TrainingRecord:
     """The record of a training that has ended."""
-    patterns = [Pattern(modalities=names, rows=count) for names, count in data.patterns().items()]
+    patterns = [Pattern(modalities=names, rows=count) for names, count in rows_of.patterns(data).items()]
     history = loop.at.history
     return TrainingRecord(
         rows=len(data),
@@ -32,7 +31,7 @@ def record_of(
         patterns=tuple(patterns[:_PATTERNS]),
         other_rows=sum(pattern.rows for pattern in patterns[_PATTERNS:]),
         epochs=len(history),
-        loss=float(history[-1]["loss"]),
+        loss=float(history[-1]["loss"]) if history else None,
         stopped=loop.stopped,
         device=loop.accelerator.device.type,
         processes=loop.accelerator.num_processes,
