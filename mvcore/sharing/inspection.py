@@ -6,15 +6,17 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, frozen
 
 from mvcore.config.reading import JSON_LIMIT, opened, read_bounded
 from mvcore.errors import ModelFileError
-from mvcore.evaluation.report import Report
 from mvcore.storage.address import is_address, parse
 from mvcore.storage.folder import read_config
+
+if TYPE_CHECKING:
+    from mvcore.evaluation.report import Report
 
 _CARD, _WEIGHTS, _REPORT = "README.md", "model.safetensors", "report.json"
 _FILES = ("config.json", _WEIGHTS, _CARD, _REPORT)
@@ -106,6 +108,8 @@ def _made(
 
 
 def _report(content: bytes, where: str) -> Report:
+    from mvcore.evaluation.report import Report  # imports torch
+
     try:
         return Report.parsed(content)
     except ValueError as error:
