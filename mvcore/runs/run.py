@@ -17,15 +17,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from attrs import Attribute, evolve, field, frozen
+from attrs import Attribute, field, frozen
 
 from mvcore import config as configs
 from mvcore.checked import Checked
 from mvcore.config.converter import unknown_key
 from mvcore.errors import ConfigError, ModelFileError
-from mvcore.options import TrainingConfig, TrainingRecord
+from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import DatasetConfig
 from mvcore.runs.folder import check_folder, check_near, config_of_run, read_json
+from mvcore.runs.rows import with_data
 from mvcore.storage.address import is_address
 from mvcore.storage.lock import locked
 from mvcore.storage.writing import write_whole
@@ -193,22 +194,11 @@ def _trained(
             model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True,
             progress=progress, **{name: getattr(options, name) for name in tables.get("training", {})},
         )  # fmt: skip
-        run.model.record = _with_data(run.model.record, tables["data"])
+        run.model.record = with_data(run.model.record, tables["data"])
         if main:
             write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
             mvcore.save(run.model, folder / "model")
     return run
-
-
-def _with_data(record: TrainingRecord | None, table: Mapping[str, Any]) -> TrainingRecord | None:
-    """A record that also says which registered data set was read, and how it was split; no paths, which are private."""
-    if record is None or not isinstance(table.get("use"), str):
-        return record
-    return evolve(record, data={name: value for name, value in table.items() if name != "folder" and _is_plain(value)})
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, (str, int, float, bool))
 
 
 def model_folder(path: str | Path) -> str | Path:

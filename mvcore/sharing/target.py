@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -60,7 +61,7 @@ class Target:
         gone = [name for name in self.names if name not in files and (name in _OURS or _is_figure(name))]
         operations: list[Any] = [CommitOperationAdd(name, content) for name, content in files.items()]
         operations += [CommitOperationDelete(name) for name in sorted(gone)]
-        with told_of_hub(str(self.address)):
+        with told_of_hub(str(self.address)), self._told_of_tags():
             done = self.api.create_commit(
                 self.address.repo,
                 operations,
@@ -69,6 +70,14 @@ class Target:
                 parent_commit=self.head,
             )
         return done.oid, done.commit_url
+
+    @contextmanager
+    def _told_of_tags(self) -> Iterator[None]:
+        """Says why what can be read can't be pushed to."""
+        try:
+            yield
+        except RevisionNotFoundError as error:
+            raise HubError(f"{self.address}: {self.branch!r} is no branch, but a tag; name a branch.") from error
 
     def _find_or_create(self, private: bool | None) -> None:
         repo = self.address.repo

@@ -46,7 +46,7 @@ def is_unreachable(error: BaseException) -> bool:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, so that the Hub is not asked, and the cache does not have it."
+        return "HF_HUB_OFFLINE is set, so the Hub is not asked."
     if isinstance(error, errors.LocalTokenNotFoundError):
         return f"there is no token; {_LOG_IN}."
     if isinstance(error, HfHubHTTPError):

@@ -8,60 +8,11 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Self, final
 from urllib.parse import unquote
 
-from attrs import define, field, frozen
-
 from mvcore.testing._http import Answer, Request, Server
-
-__all__ = ["HubCommit", "HubRepo", "StandInHub"]
-
-
-@final
-@frozen
-class HubCommit:
-    """One state of a repository."""
-
-    sha: str
-    files: Mapping[str, bytes]
-    message: str
-
-
-@final
-@define
-class HubRepo:
-    """A repository: its commits, and what branches and tags stand for."""
-
-    private: bool = False
-    commits: dict[str, HubCommit] = field(factory=dict)
-    branches: dict[str, str] = field(factory=dict)
-    tags: dict[str, str] = field(factory=dict)
-
-    def commit(self, files: Mapping[str, bytes], message: str = "by hand", branch: str = "main") -> str:
-        """Makes these the files of a branch, whatever their names and contents; the commit's hash."""
-        listing = sorted((name, _blob_id(content)) for name, content in files.items())
-        sha = hashlib.sha1(repr((message, len(self.commits), listing)).encode()).hexdigest()
-        self.commits[sha] = HubCommit(sha, dict(files), message)
-        self.branches[branch] = sha
-        return sha
-
-    def at(self, revision: str = "main") -> HubCommit:
-        """The state at a branch, a tag or a commit."""
-        sha = self.branches.get(revision, self.tags.get(revision, revision))
-        if sha not in self.commits:
-            raise _Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        return self.commits[sha]
-
-
-class _Refusal(Exception):
-    """An answer that is an error, as the Hub gives it."""
-
-    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
-        super().__init__(message)
-        told = {"X-Error-Code": code, "X-Error-Message": message, **headers}
-        self.answer = Answer(status, told, _json({"error": message}))
+from mvcore.testing._repos import HubCommit, HubRepo, Refusal, as_json, blob_id
 
 
 @final
@@ -115,7 +66,7 @@ class StandInHub:
         try:
             with self._lock:
                 return self._routed(request)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             return refusal.answer
 
     def _routed(self, request: Request) -> Answer:
@@ -123,21 +74,21 @@ class StandInHub:
             if request.method in method and (found := re.fullmatch(pattern, request.path)):
                 parts = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
                 return handler(self, request, **parts)
-        raise _Refusal(404, "EntryNotFound", f"no route {request.method} {request.path}")
+        raise Refusal(404, "EntryNotFound", f"no route {request.method} {request.path}")
 
     def _user(self, request: Request) -> str | None:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if token and token not in self.tokens:
-            raise _Refusal(401, "", "Invalid credentials in Authorization header")
+            raise Refusal(401, "", "Invalid credentials in Authorization header")
         return self.tokens.get(token)
 
     def _repo(self, request: Request, name: str, *, write: bool = False) -> HubRepo:
         user, found = self._user(request), self.repos.get(name)
         mine = name.partition("/")[0] == user
         if found is None or (found.private and not mine):
-            raise _Refusal(401 if user is None else 404, "RepoNotFound", f"Repository not found: {name}")
+            raise Refusal(401 if user is None else 404, "RepoNotFound", f"Repository not found: {name}")
         if write and not mine:
-            raise _Refusal(401 if user is None else 403, "", "You don't have the rights to write here")
+            raise Refusal(401 if user is None else 403, "", "You don't have the rights to write here")
         return found
 
     def _create(self, request: Request) -> Answer:
@@ -145,46 +96,46 @@ class StandInHub:
         user = self._user(request)
         name = f"{asked.get('organization') or user}/{asked['name']}"
         if user is None or name.partition("/")[0] != user:
-            raise _Refusal(401 if user is None else 403, "", f"You don't have the right to create {name}")
+            raise Refusal(401 if user is None else 403, "", f"You don't have the right to create {name}")
         url = f"{self.url}/{name}"
         if name in self.repos:
-            return Answer(409, {}, _json({"error": "You already created this repo", "url": url}))
+            return Answer(409, {}, as_json({"error": "You already created this repo", "url": url}))
         self.repos[name] = HubRepo(asked.get("visibility") == "private" or asked.get("private") is True)
         self.repos[name].commit({".gitattributes": b"*.safetensors filter=lfs\n"}, "initial commit")
-        return Answer(200, {}, _json({"url": url, "name": name, "id": name}))
+        return Answer(200, {}, as_json({"url": url, "name": name, "id": name}))
 
     def _validate(self, request: Request) -> Answer:
-        return Answer(200, {}, _json({"errors": [], "warnings": []}))
+        return Answer(200, {}, as_json({"errors": [], "warnings": []}))
 
     def _info(self, request: Request, repo: str, revision: str | None = None) -> Answer:
         found = self._repo(request, repo)
         commit = found.at(revision or "main")
         about = {"_id": commit.sha[:24], "id": repo, "modelId": repo, "sha": commit.sha, "private": found.private}
-        return Answer(200, {}, _json({**about, "tags": [], "siblings": [{"rfilename": n} for n in commit.files]}))
+        return Answer(200, {}, as_json({**about, "tags": [], "siblings": [{"rfilename": n} for n in commit.files]}))
 
     def _tree(self, request: Request, repo: str, revision: str) -> Answer:
         files = self._repo(request, repo).at(revision).files
-        return Answer(200, {}, _json([self._entry(name, content) for name, content in sorted(files.items())]))
+        return Answer(200, {}, as_json([self._entry(name, content) for name, content in sorted(files.items())]))
 
     def _paths(self, request: Request, repo: str, revision: str) -> Answer:
         files, asked = self._repo(request, repo).at(revision).files, json.loads(request.body)["paths"]
-        return Answer(200, {}, _json([self._entry(name, files[name]) for name in asked if name in files]))
+        return Answer(200, {}, as_json([self._entry(name, files[name]) for name in asked if name in files]))
 
     def _entry(self, name: str, content: bytes) -> dict[str, Any]:
-        entry = {"type": "file", "path": name, "size": len(content), "oid": _blob_id(content)}
+        entry = {"type": "file", "path": name, "size": len(content), "oid": blob_id(content)}
         lfs = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
         return {**entry, "lfs": lfs} if name.endswith(self.large) else entry
 
     def _resolve(self, request: Request, repo: str, revision: str, path: str) -> Answer:
         commit = self._repo(request, repo).at(revision)
         if path not in commit.files:
-            raise _Refusal(404, "EntryNotFound", f"{path} does not exist in {repo}", {"X-Repo-Commit": commit.sha})
+            raise Refusal(404, "EntryNotFound", f"{path} does not exist in {repo}", {"X-Repo-Commit": commit.sha})
         content = commit.files[path]
         headers = {"X-Repo-Commit": commit.sha, "ETag": f'"{self._oid(path, content)}"', "Accept-Ranges": "bytes"}
         return Answer(200, headers, content).ranged(request.headers.get("range"))
 
     def _oid(self, path: str, content: bytes) -> str:
-        return hashlib.sha256(content).hexdigest() if path.endswith(self.large) else _blob_id(content)
+        return hashlib.sha256(content).hexdigest() if path.endswith(self.large) else blob_id(content)
 
     def _branch(self, request: Request, repo: str, name: str) -> Answer:
         found, asked = self._repo(request, repo, write=True), json.loads(request.body or b"{}")
@@ -196,9 +147,9 @@ class StandInHub:
 
     def _refer(self, repo: HubRepo, names: dict[str, str], name: str, start: str) -> Answer:
         if name in {**repo.branches, **repo.tags}:
-            raise _Refusal(409, "", f"Reference already exists: {name}")
+            raise Refusal(409, "", f"Reference already exists: {name}")
         names[name] = repo.at(start).sha
-        return Answer(200, {}, _json({}))
+        return Answer(200, {}, as_json({}))
 
     def _preupload(self, request: Request, repo: str, revision: str) -> Answer:
         files, out = self._repo(request, repo, write=True).at(revision).files, []
@@ -207,7 +158,7 @@ class StandInHub:
             oid = self._oid(path, files[path]) if path in files else None
             mode = "lfs" if path.endswith(self.large) else "regular"
             out.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
-        return Answer(200, {}, _json({"files": out}))
+        return Answer(200, {}, as_json({"files": out}))
 
     def _lfs_batch(self, request: Request, repo: str) -> Answer:
         self._repo(request, repo, write=True)
@@ -216,32 +167,32 @@ class StandInHub:
             item = {"oid": asked["oid"], "size": asked["size"]}
             upload = {"actions": {"upload": {"href": f"{self.url}/_lfs/{asked['oid']}"}}}
             out.append(item if asked["oid"] in self.lfs else {**item, **upload})
-        return Answer(200, {}, _json({"transfer": "basic", "objects": out}))
+        return Answer(200, {}, as_json({"transfer": "basic", "objects": out}))
 
     def _lfs_put(self, request: Request, oid: str) -> Answer:
         if hashlib.sha256(request.body).hexdigest() != oid:
-            raise _Refusal(400, "", "sha256 mismatch")
+            raise Refusal(400, "", "sha256 mismatch")
         self.lfs[oid] = request.body
         return Answer(200, {"ETag": f'"{oid}"'}, b"")
 
     def _commit(self, request: Request, repo: str, revision: str) -> Answer:
         found = self._repo(request, repo, write=True)
         if revision not in found.branches:
-            raise _Refusal(404, "RevisionNotFound", f"{revision} is no branch")
+            raise Refusal(404, "RevisionNotFound", f"{revision} is no branch")
         head = found.at(revision)
         files, message = dict(head.files), ""
         for line in request.body.splitlines():
             message = self._apply(json.loads(line), files, head) or message
         sha = found.commit(files, message, revision)
         url = f"{self.url}/{repo}/commit/{sha}"
-        return Answer(200, {}, _json({"success": True, "commitOid": sha, "commitUrl": url, "pullRequestUrl": None}))
+        return Answer(200, {}, as_json({"success": True, "commitOid": sha, "commitUrl": url, "pullRequestUrl": None}))
 
     def _apply(self, operation: Mapping[str, Any], files: dict[str, bytes], head: HubCommit) -> str | None:
         """Carries one line of a commit out; its message, if the line is the header."""
         key, value = operation["key"], operation["value"]
         if key == "header":
             if value.get("parentCommit") not in (None, head.sha):
-                raise _Refusal(412, "", "A commit has happened since. Please refresh and try again.")
+                raise Refusal(412, "", "A commit has happened since. Please refresh and try again.")
             return str(value["summary"])
         if key == "deletedFile":
             del files[value["path"]]
@@ -249,15 +200,6 @@ class StandInHub:
             inline = key == "file"
             files[value["path"]] = base64.b64decode(value["content"]) if inline else self.lfs[value["oid"]]
         return None
-
-
-def _blob_id(content: bytes) -> str:
-    """Git's hash of a file."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()
 
 
 _R, _REV, _H = r"(?P<repo>[\w.-]+/[\w.-]+?)", r"(?P<revision>[^/]+)", StandInHub

@@ -185,7 +185,10 @@ def test_the_environment_names_the_hub_the_user_and_the_cache(
 
 def test_help_and_what_only_looks_import_neither_torch_nor_the_hub_s_client_nor_a_plugin(tmp_path: Path) -> None:
     schema = mvcore.Schema.from_shapes({"a": (2,)})
-    mvcore.save(mvcore.create("multimodal", schema, latent_dim=1), tmp_path / "model")
+    folder = mvcore.save(mvcore.create("multimodal", schema, latent_dim=1), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["use"], config["requires"] = "mvcore-mopoe:mopoe", ["mvcore-mopoe>=0.1"]  # installed or not
+    (folder / "config.json").write_text(json.dumps(config))
     code = """
 import sys
 from click.testing import CliRunner

@@ -112,6 +112,16 @@ def test_a_branch_is_made_and_main_left_alone(hub: StandInHub, model: Model) -> 
     assert mvcore.push(model, "hf://ann/model@trial/2").changed is False
 
 
+def test_a_tag_can_not_be_pushed_to(hub: StandInHub, model: Model) -> None:
+    mvcore.push(model, "ann/model", license="mit")
+    HfApi().create_tag("ann/model", tag="v1")
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    with pytest.raises(HubError, match="'v1' is no branch, but a tag; name a branch"):
+        mvcore.push(model, "ann/model", revision="v1")
+    assert commits(hub) == 2
+
+
 def test_private_means_private_also_where_a_repository_exists(hub: StandInHub, model: Model) -> None:
     mvcore.push(model, "ann/secret", license="mit", private=True)
     assert hub.repos["ann/secret"].private
@@ -181,8 +191,9 @@ def test_who_may_not_write_is_told(
 ) -> None:
     hub.tokens["hf_bob"] = "bob"
     hub.add("ann/model", files)
-    with pytest.raises(HubError, match=f"(?s)hf://{repo}: .*{message}"):
+    with pytest.raises(HubError, match=f"(?s)hf://{repo}: .*{message}") as caught:
         mvcore.push(model, repo, license="mit", token=token)
+    assert str(token) not in str(caught.value)
     assert list(hub.repos) == ["ann/model"]
     assert commits(hub) == 1
 
