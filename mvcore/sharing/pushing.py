@@ -124,7 +124,10 @@ def _checked(
         raise DataError(f"message must be a text, or None; got {shown(message)}.")
     if report is not None and not isinstance(report, Report):
         report = Report.read(report)
-    return report, {Path(figure).name: _figure(Path(figure)) for figure in figures}
+    pictures = {Path(figure).name: _figure(Path(figure)) for figure in figures}
+    if len(pictures) < len(figures):
+        raise DataError(f"figures must have different names; got {shown([Path(figure).name for figure in figures])}.")
+    return report, pictures
 
 
 def _figure(file: Path) -> bytes:

@@ -69,7 +69,15 @@ class Target:
                 revision=self.branch,
                 parent_commit=self.head,
             )
+            self._check_kept(files, done.oid)
         return done.oid, done.commit_url
+
+    def _check_kept(self, files: Mapping[str, bytes | Path], commit: str) -> None:
+        """The Hub leaves out, in silence, what the repository's own ``.gitignore`` names."""
+        if ".gitignore" not in self.names:
+            return
+        if lost := sorted(set(files) - set(self.api.list_repo_files(self.address.repo, revision=commit))):
+            raise HubError(f"{self.address}: its .gitignore keeps out {', '.join(lost)}; mend it, and push again.")
 
     @contextmanager
     def _told_of_tags(self) -> Iterator[None]:

@@ -153,11 +153,12 @@ class StandInHub:
 
     def _preupload(self, request: Request, repo: str, revision: str) -> Answer:
         files, out = self._repo(request, repo, write=True).at(revision).files, []
+        ignored = files.get(".gitignore", b"").decode().split("\n")  # names alone, no patterns
         for asked in json.loads(request.body)["files"]:
             path = asked["path"]
             oid = self._oid(path, files[path]) if path in files else None
             mode = "lfs" if path.endswith(self.large) else "regular"
-            out.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+            out.append({"path": path, "uploadMode": mode, "shouldIgnore": path in ignored, "oid": oid})
         return Answer(200, {}, as_json({"files": out}))
 
     def _lfs_batch(self, request: Request, repo: str) -> Answer:

@@ -112,6 +112,24 @@ def test_a_branch_is_made_and_main_left_alone(hub: StandInHub, model: Model) -> 
     assert mvcore.push(model, "hf://ann/model@trial/2").changed is False
 
 
+def test_figures_of_one_name_are_told(hub: StandInHub, model: Model, picture: Path) -> None:
+    (picture.parent / "more").mkdir()
+    other = picture.parent / "more" / picture.name
+    other.write_bytes(PNG)
+    with pytest.raises(DataError, match="figures must have different names"):
+        mvcore.push(model, "ann/model", figures=[picture, other])
+    assert not hub.log
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "README.md"])
+def test_what_a_repository_ignores_is_told(name: str, hub: StandInHub, model: Model) -> None:
+    hub.add("ann/model", {".gitignore": f"*.log\n{name}\n".encode()})
+    with pytest.raises(HubError, match=f"its .gitignore keeps out {re.escape(name)}; mend it"):
+        mvcore.push(model, "ann/model", license="mit")
+    hub.add("ann/model", {".gitignore": b"*.log\n"})
+    mvcore.push(model, "ann/model", license="mit")
+
+
 def test_a_tag_can_not_be_pushed_to(hub: StandInHub, model: Model) -> None:
     mvcore.push(model, "ann/model", license="mit")
     HfApi().create_tag("ann/model", tag="v1")
@@ -249,6 +267,7 @@ def test_what_can_not_be_saved_is_refused_before_anything_is_asked(hub: StandInH
         ({"report": "nowhere"}, DataError, "'nowhere' holds no report"),
         ({"figures": ["nowhere.png"]}, DataError, "There is no figure 'nowhere.png'"),
         ({"figures": [__file__]}, DataError, "is no PNG file"),
+        ({"figures": "x.png"}, DataError, "figures must be a list"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_asked(
