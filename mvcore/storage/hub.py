@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.utils.tqdm import tqdm
 
 import mvcore
 from mvcore.config.reading import JSON_LIMIT, read_bounded
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 #: Most bytes of the files that are not weights; of no other name is anything fetched.
 LIMITS = {"config.json": JSON_LIMIT, "report.json": JSON_LIMIT, "README.md": 4 * 2**20}
 WEIGHTS = "model.safetensors"
+_SPARE = 2**26  # bytes that may come beyond what was said
 _ETAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # the client makes it the name of a file
 
 
@@ -67,9 +69,9 @@ class Remote:
             try:
                 size = self._size(name)
             except EntryNotFoundError:
-                return self._fetched(name)  # which has the cache know that there is none
+                return self._fetched(name, 0)  # which has the cache know that there is none
             _check_size(f"{self.origin}: {name}", size, LIMITS.get(name), check)
-            return self._fetched(name)
+            return self._fetched(name, size)
         return None
 
     def knows(self, name: str) -> bool:
@@ -101,8 +103,21 @@ class Remote:
         (entry,) = self.api.get_paths_info(self.origin.repo, name, revision=self.origin.commit)
         return int(getattr(entry, "size", 2**63))
 
-    def _fetched(self, name: str) -> Path:
-        path = Path(self.api.hf_hub_download(self.origin.repo, name, revision=self.origin.commit, cache_dir=self.cache))
+    def _fetched(self, name: str, size: int) -> Path:
+        """Fetches a file of a known size; the client asks for it again, and takes what comes."""
+        path = Path(
+            hf_hub_download(
+                self.origin.repo,
+                name,
+                revision=self.origin.commit,
+                cache_dir=self.cache,
+                endpoint=self.api.endpoint,
+                token=self.api.token,
+                library_name=self.api.library_name,
+                library_version=self.api.library_version,
+                tqdm_class=_at_most(f"{self.origin}: {name}", size),
+            )
+        )
         if path != self.folder / name and path.resolve() != (self.folder / name).resolve():
             raise HubError(f"{self.origin}: {name} came from another commit; see the endpoint.")
         return path
@@ -166,6 +181,23 @@ def _noted(repo: str, revision: str) -> str | None:
 
 def _url(api: HfApi, repo: str, name: str, revision: str) -> str:
     return hf_hub_url(repo, name, revision=revision, endpoint=api.endpoint)
+
+
+def _at_most(what: str, size: int) -> type[tqdm]:
+    """A progress bar that ends what brings far more than it said it would; of parts some come twice."""
+    left = 2 * size + _SPARE
+
+    @final
+    class AtMost(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            nonlocal left
+            left -= int(n or 0)
+            if left < 0:
+                raise HubError(f"{what} was said to have {size:,} bytes, and more and more come; see the endpoint.")
+            shown: bool | None = super().update(n)
+            return shown
+
+    return AtMost
 
 
 def _check_size(what: str, size: int, limit: int | None, check: Callable[[int], Any] | None) -> None:

@@ -191,6 +191,25 @@ def test_a_text_that_is_far_too_large_is_not_fetched(
     assert name not in fetched(hub)
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("length", ["honest", "left out"])
+def test_a_file_that_does_not_end_is_not_waited_for(
+    name: str, length: str, hub: StandInHub, files: Files, tmp_path: Path
+) -> None:
+    hub.add("eve/model", files)
+    flood = bytes(200 * 2**20)
+
+    def lie(request: Request) -> Answer | None:
+        if request.method == "GET" and request.path.endswith(name):
+            return Answer(200, {} if length == "honest" else {"Content-Length": str(2**50)}, flood)
+        return None
+
+    hub.before = lie
+    text = refused(f"{name} was said to have [0-9,]+ bytes, and more and more come", tmp_path, HubError)
+    assert f"{len(files[name]):,} bytes" in text
+    assert sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()) < 2**20
+
+
 @pytest.mark.parametrize("size", [10**12, 2**62, 10, 0])
 def test_weights_of_another_size_than_the_config_s_are_not_fetched(
     size: int, hub: StandInHub, files: Files, tmp_path: Path
