@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         CheckpointError as CheckpointError,
         ConfigError as ConfigError,
         DataError as DataError,
+        HubError as HubError,
         MissingExtraError as MissingExtraError,
         MissingPluginError as MissingPluginError,
         ModelFileError as ModelFileError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from mvcore.options import TrainingConfig as TrainingConfig
     from mvcore.plugins.local import local as local
     from mvcore.samplers.fitting import fit_sampler as fit_sampler
+    from mvcore.sharing.pushing import push as push
     from mvcore.storage.models import load as load, save as save
     from mvcore.training.fit import Run as Run, fit as fit
     from mvcore.training.hooks import StopTraining as StopTraining, hookimpl as hookimpl
@@ -65,6 +67,7 @@ else:
                 "CheckpointError",
                 "ConfigError",
                 "DataError",
+                "HubError",
                 "MissingExtraError",
                 "MissingPluginError",
                 "ModelFileError",
@@ -83,6 +86,7 @@ else:
             "options": ("TrainingConfig",),
             "plugins.local": ("local",),
             "samplers.fitting": ("fit_sampler",),
+            "sharing.pushing": ("push",),
             "storage.models": ("load", "save"),
             "training.fit": ("Run", "fit"),
             "training.hooks": ("StopTraining", "hookimpl"),

@@ -18,6 +18,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "HubError",
     "MissingExtraError",
     "MissingPluginError",
     "ModelFileError",
@@ -121,7 +122,9 @@ class MissingPluginError(MvcoreError, ImportError):
             lines.append("Install with: pip install " + " ".join(f'"{line}"' for line in known))
         if self.unknown:
             names = clean(", ".join(self.unknown), 300)
-            lines.append(f"mvcore does not know {names}: see who publishes it before you install it.")
+            lines.append(
+                f"mvcore does not know {names}: to install it is to run its code; see who publishes it before you do."
+            )
         return "\n  ".join(lines)
 
 
@@ -189,6 +192,19 @@ class FileAccessError(MvcoreError, OSError):
 
     def __reduce__(self) -> tuple[type[FileAccessError], tuple[str, Path | None, int | None]]:
         return type(self), (self.message, self.path, self.errno)
+
+
+class HubError(MvcoreError, RuntimeError):
+    """Something that the Hugging Face Hub did not do, or that can't be asked of it.
+
+    Args:
+        message: What was asked, what came of it, what to do.
+        address: The model, as ``"hf://user/name@revision"``.
+    """
+
+    def __init__(self, message: str, *, address: str | None = None) -> None:
+        super().__init__(message)
+        self.address = address
 
 
 class CheckpointError(MvcoreError, ValueError):

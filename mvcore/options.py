@@ -1,7 +1,8 @@
-"""How a model is trained: the options of ``mvcore.fit``, checked. Imports no torch."""
+"""How a model is trained: the options of ``mvcore.fit``, checked, and what it notes. Imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, final, get_args
 
 from attrs import field, frozen, validators
@@ -11,10 +12,12 @@ from mvcore.validators import ranged
 
 __all__ = [
     "Estimator",
+    "Pattern",
     "Precision",
     "Schedule",
     "Tracker",
     "TrainingConfig",
+    "TrainingRecord",
 ]
 
 Estimator = Literal["predictive", "ratio", "reweighted"]  #: See ``Model.conditional_log_likelihood``.
@@ -59,3 +62,43 @@ class TrainingConfig(Checked):
         default=(), validator=validators.deep_iterable(validators.in_(get_args(Tracker)))
     )
     """Where accelerate also writes each epoch's row to; the packages are the user's to install."""
+
+
+@final
+@frozen(kw_only=True)
+class Pattern(Checked):
+    """A set of modalities, and how many rows have these and no other."""
+
+    modalities: tuple[str, ...]
+    rows: int
+
+
+@final
+@frozen(kw_only=True)
+class TrainingRecord(Checked):
+    """How a model was trained, as ``mvcore.fit`` notes it in ``Model.record``; numbers and names, no data."""
+
+    rows: int
+    """Rows that it was trained on."""
+    validation_rows: int
+    """Rows that the best epoch was chosen by; 0: the last epoch was kept."""
+    patterns: tuple[Pattern, ...]
+    """The sets of modalities that the rows have, the most frequent first, at most 100."""
+    other_rows: int = 0
+    """Rows with any other set."""
+    epochs: int
+    """Epochs that were trained."""
+    loss: float | None
+    """The mean loss of a row in the last of them; None if none came to its end."""
+    stopped: bool
+    """Whether a hook ended it before its time."""
+    device: str
+    """The kind of device, such as ``cuda``."""
+    processes: int
+    """Processes that the batches were divided among."""
+    options: Mapping[str, str | int | float | bool | None]
+    """The options of the training, those of the model's recipe included."""
+    versions: Mapping[str, str]
+    """The versions of mvcore, torch and Python."""
+    data: Mapping[str, str | int | float | bool | None] | None = None
+    """The table ``[data]`` of a training by ``mvcore train``, without folders and tables; None for other trainings."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -14,6 +15,7 @@ from mvcore.models.multimodal import MultimodalVAE
 from mvcore.nn.mlp import MLPEncoder
 from mvcore.posteriors.product import ProductOfExperts
 from mvcore.posteriors.specs import PriorExpert, Subsets
+from mvcore.testing.hub import StandInHub
 from mvcore.testing.linear import LinearGaussian
 
 Compose = Callable[..., MultimodalVAE]
@@ -84,3 +86,20 @@ class Largest(TorchDispatchMode):
 def largest() -> Largest:
     """Watches the operations of a ``with`` block."""
     return Largest()
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """The Hub of this process, with an empty cache; who asks is ann."""
+    from huggingface_hub import constants
+
+    with StandInHub() as stand_in:
+        template = stand_in.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the stand-in stores large files by LFS
+        monkeypatch.setenv("HF_TOKEN", "hf_ann")
+        yield stand_in

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from mvcore.cli import main
 from mvcore.plugins.registry import Registry
+from mvcore.testing import StandInHub
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +39,12 @@ def test_examples_of_the_page_on_training_run(run_examples: Callable[[Path], dic
     names = run_examples(ROOT / "docs/training.md")
     assert [row["epoch"] for row in names["run"].history] == [0, 1]
     assert names["again"].history == names["run"].history
+
+
+def test_examples_of_the_page_on_sharing_run(run_examples: Callable[[Path], dict[str, Any]], hub: StandInHub) -> None:
+    names = run_examples(ROOT / "docs/sharing.md")
+    assert names["model"].origin.commit == names["pushed"].commit
+    assert "report.json" in hub.repos["ann/digits"].at().files
 
 
 def test_the_matrix_on_the_page_of_models_is_what_their_specs_say() -> None:

@@ -15,6 +15,7 @@ from mvcore import errors as e
         e.ConfigError(["a: no", "b: no"], "model"),
         e.DataError("no", modality="image"),
         e.ModelFileError("no"),
+        e.HubError("no", address="hf://ann/model"),
         e.NotFittedError("no", what="sampler"),
         e.NotPackagedError("a.B", "mvcore.loss"),
     ],

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from mvcore.cli._models import MODEL, loaded
+
 
 @click.command("impute")
-@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("model", type=MODEL)
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the filled tables."
@@ -17,25 +19,22 @@ import click
 @click.option("--interval", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Also limits, such as 0.9.")
 @click.option("--draws", default=500, show_default=True, help="Draws of each row.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
-def command(model: Path, data: Path, out: Path, interval: float | None, draws: int, seed: int) -> None:
-    """Fill the tables in the folder DATA, one file a modality, by MODEL, a saved model or a run.
+def command(model: Path | str, data: Path, out: Path, interval: float | None, draws: int, seed: int) -> None:
+    """Fill the tables in the folder DATA, one file a modality, by MODEL, a saved model, a run, or hf://user/name.
 
     Rows are matched by the first column, as text. Every table of OUT has every row, and what was observed is kept:
     labs.csv, and with --interval labs_low.csv and labs_high.csv; of categories labs_probabilities.csv.
     """
     import mvcore
     from mvcore import runs
-    from mvcore.data.folders import with_categories
     from mvcore.data.names import file_name
     from mvcore.errors import DataError
     from mvcore.storage.writing import refuse_full, whole_folder
 
     refuse_full(out)
-    loaded = mvcore.load(runs.model_folder(model))
-    categorical = [spec.name for spec in loaded.schema if spec.category_names is not None]
-    tables = with_categories(runs.read_tables(data, partial(click.echo, err=True)), categorical)
-    rows = mvcore.from_frames(tables, schema=loaded.schema)
-    filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)
+    found = loaded(model)
+    rows = runs.rows_for(found, data, partial(click.echo, err=True))
+    filled = mvcore.impute(found, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():
             tables = {"": part.filled, "_low": part.low, "_high": part.high, "_probabilities": part.probabilities}

@@ -6,16 +6,20 @@ from pathlib import Path
 
 import click
 
+from mvcore.cli._models import MODEL, loaded
+
 
 @click.command("sample")
-@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("model", type=MODEL)
 @click.option("--n", default=16, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of what is generated."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
-def command(model: Path, n: int, out: Path, seed: int) -> None:
-    """Generate N observations of every modality from the prior of MODEL, a saved model or a run.
+def command(model: Path | str, n: int, out: Path, seed: int) -> None:
+    """Generate N observations of every modality from the prior of MODEL.
+
+    MODEL is a saved model, a run, or hf://user/name.
 
     Writes the decoder's means (of categories the probabilities): a CSV file for a modality that is a table, a .npy
     file, rows first, for any other.
@@ -23,18 +27,16 @@ def command(model: Path, n: int, out: Path, seed: int) -> None:
     import numpy as np
     import torch
 
-    import mvcore
-    from mvcore import runs
     from mvcore.data.frames import to_frame
     from mvcore.data.names import file_name
     from mvcore.storage.writing import refuse_full, whole_folder
     from mvcore.text import clean
 
     refuse_full(out)
-    loaded = mvcore.load(runs.model_folder(model))
-    drawn = loaded.generate(n, generator=torch.Generator().manual_seed(seed))
+    found = loaded(model)
+    drawn = found.generate(n, generator=torch.Generator().manual_seed(seed))
     with whole_folder(out) as folder:
-        for spec in loaded.schema:
+        for spec in found.schema:
             values = drawn[spec.name]
             if spec.columns is not None and spec.categories is None:
                 to_frame(values, spec, None).to_csv(folder / f"{file_name(spec.name)}.csv")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import evolve, frozen
 
-from mvcore.errors import MissingExtraError
+from mvcore.config.reading import JSON_LIMIT, parse_json, read_bounded
+from mvcore.errors import DataError, MissingExtraError, ModelFileError
 from mvcore.evaluation.figures import figure_class
 from mvcore.plugins.registry import Entry, Registry
 from mvcore.plugins.spec import ComponentSpec
@@ -44,6 +45,47 @@ class Report:
         """The values whose names go on after ``prefix/``, by the rest of the name."""
         start = f"{prefix}/"
         return {name.removeprefix(start): v for name, v in self.values.items() if name.startswith(start)}
+
+    def finite(self) -> dict[str, float]:
+        """The values that are finite numbers."""
+        return {name: value for name, value in self.values.items() if math.isfinite(value)}
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Report:
+        """A report from its JSON, or from the folder that ``save`` wrote; null is read as NaN.
+
+        Raises:
+            DataError: If it is none.
+            FileAccessError: If the system does not let it be read.
+        """
+        file = Path(path) / "report.json" if Path(path).is_dir() else Path(path)
+        try:
+            return cls.parsed(read_bounded(file, JSON_LIMIT))
+        except (FileNotFoundError, NotADirectoryError):
+            raise DataError(f"{str(path)!r} holds no report: there is no {file.name!r}.") from None
+        except ModelFileError as error:
+            raise DataError(str(error)) from error
+        except ValueError as error:
+            raise DataError(f"{str(file)!r} is no report: {error}.") from error
+
+    @classmethod
+    def parsed(cls, content: bytes) -> Report:
+        """A report from the bytes of its JSON.
+
+        Raises:
+            ValueError: If they are none; the message says what is wrong, without a full stop.
+        """
+        whole = parse_json(content)
+        parts: list[Any] = (
+            [whole.get(part) for part in ("about", "values", "skipped")] if isinstance(whole, dict) else []
+        )
+        if not parts or not all(isinstance(part, dict) for part in parts):
+            raise ValueError("it has not the tables about, values and skipped")
+        about, values, skipped = parts
+        if not all(value is None or type(value) in (int, float) for value in values.values()):
+            raise ValueError("its values are not all numbers")
+        numbers = {name: math.nan if value is None else float(value) for name, value in values.items()}
+        return cls(values=numbers, skipped={name: str(why) for name, why in skipped.items()}, about=about)
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Writes the report as JSON, whole or not at all; a value that is not finite is written as null."""

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,10 @@ from mvcore.nn.trial import as_module
 from mvcore.options import Estimator
 from mvcore.plugins.spec import ModelConfig
 from mvcore.samplers.base import Sampler
+
+if TYPE_CHECKING:
+    from mvcore.options import TrainingRecord
+    from mvcore.storage.address import Origin
 
 
 @final
@@ -78,6 +82,10 @@ class Model(nn.Module, ABC):
         self.schema, self.config = schema, config
         #: What ``generate`` draws from in place of the prior; ``mvcore.fit_sampler`` puts it here.
         self.sampler: Sampler | None = None
+        #: How it was trained; ``mvcore.fit`` notes it, and it is saved with the model.
+        self.record: TrainingRecord | None = None
+        #: The commit on the Hub that it was loaded from.
+        self.origin: Origin | None = None
         for name in schema.names:
             if hasattr(nn.ModuleDict, name):  # a later torch may have more names than the schema knows
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")

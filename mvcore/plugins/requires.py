@@ -123,6 +123,8 @@ def _parsed(lines: Iterable[str]) -> list[Requirement]:
 def _plain(requirement: Requirement) -> Requirement:
     if requirement.url or requirement.extras or requirement.marker:
         raise InvalidRequirement("expected a name and versions only")
+    if any(part.operator == "===" for part in requirement.specifier):  # it takes any text, a shell's commands too
+        raise InvalidRequirement("expected versions, not '==='")
     return requirement
 
 

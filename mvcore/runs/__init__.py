@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mvcore.faces import face
 
 if TYPE_CHECKING:
+    from mvcore.runs.rows import rows_for as rows_for
     from mvcore.runs.run import (
         DataTable as DataTable,
         RunData as RunData,
@@ -19,6 +20,7 @@ else:
     __all__, __getattr__, __dir__ = face(
         __name__,
         {
+            "rows": ("rows_for",),
             "run": ("DataTable", "RunData", "data_of", "model_folder", "read", "read_tables", "run_data", "train"),
         },
     )

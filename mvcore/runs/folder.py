@@ -9,8 +9,8 @@ from typing import Any
 from mvcore.config.reading import JSON_LIMIT, parse_json, read_bounded
 from mvcore.errors import DataError, ModelFileError
 
-#: What a run leaves in its folder.
-FILES = ("config.json", "checkpoint", "history.json", "model")
+#: What a run leaves in its folder, and where its evaluation may be put.
+FILES = ("config.json", "checkpoint", "history.json", "model", "report")
 
 
 def config_of_run(path: Path) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def config_of_run(path: Path) -> dict[str, Any]:
     if isinstance(tables, dict) and {"mvcore", "schema", "model"} <= set(tables):
         raise ModelFileError(
             f"{str(path)!r} is a saved model, which knows no data; give the folder of its run, which `mvcore train` "
-            "left, or call mvcore.evaluate with rows of yours.",
+            "left, or name a folder of tables by --data.",
             path=path,
         )
     if not isinstance(tables, dict) or not all(isinstance(tables.get(name), dict) for name in ("data", "model")):

@@ -26,6 +26,8 @@ from mvcore.errors import ConfigError, ModelFileError
 from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import DatasetConfig
 from mvcore.runs.folder import check_folder, check_near, config_of_run, read_json
+from mvcore.runs.rows import with_data
+from mvcore.storage.address import is_address
 from mvcore.storage.lock import locked
 from mvcore.storage.writing import write_whole
 from mvcore.validators import not_negative, share
@@ -192,18 +194,21 @@ def _trained(
             model, rows.train, validation=rows.validation, checkpoint=folder / "checkpoint", resume=True,
             progress=progress, **{name: getattr(options, name) for name in tables.get("training", {})},
         )  # fmt: skip
+        run.model.record = with_data(run.model.record, tables["data"])
         if main:
             write_whole(folder / "history.json", json.dumps(run.history, indent=1).encode())
             mvcore.save(run.model, folder / "model")
     return run
 
 
-def model_folder(path: str | Path) -> Path:
-    """The saved model in a run's folder, or the folder itself.
+def model_folder(path: str | Path) -> str | Path:
+    """The saved model in a run's folder, or the folder itself; an address on the Hub as it is.
 
     Raises:
         ModelFileError: If the run's model is a link, which could lead anywhere.
     """
+    if isinstance(path, str) and is_address(path):
+        return path
     folder = Path(path) / "model"
     if not (folder / "config.json").exists():
         return Path(path)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mvcore.faces import face
 
 if TYPE_CHECKING:
+    from mvcore.storage.address import Origin as Origin
     from mvcore.storage.models import load as load, save as save
     from mvcore.storage.writing import (
         whole_file as whole_file,
@@ -15,6 +16,7 @@ else:
     __all__, __getattr__, __dir__ = face(
         __name__,
         {
+            "address": ("Origin",),
             "models": ("load", "save"),
             "writing": ("whole_file", "whole_folder", "write_whole"),
         },

@@ -27,18 +27,20 @@ PRECISIONS: Mapping[str, torch.dtype] = {
 }  # fmt: skip
 
 
-def check_extent(model: Any, schema: Any) -> None:
-    """Refuses a plain config and schema larger than any model's, before time is spent on reading them.
+def check_extent(config: Mapping[str, Any]) -> None:
+    """Refuses a saved config whose parts are larger than any model's, before time is spent on reading them.
 
     Raises:
         ConfigError: If one is.
     """
-    level, count = [model], 0
-    while level:
-        count += len(level)
-        if count > _VALUES:
-            raise ConfigError([f"model: more than {_VALUES:,} values, which no model's config has"], "config.json")
-        level = [part for value in level for part in _parts(value)]
+    for name in ("model", "sampler", "training"):
+        level, count = [config.get(name)], 0
+        while level:
+            count += len(level)
+            if count > _VALUES:
+                raise ConfigError([f"{name}: more than {_VALUES:,} values, which no model's has"], "config.json")
+            level = [part for value in level for part in _parts(value)]
+    schema = config["schema"]
     modalities = schema.get("modalities") if isinstance(schema, dict) else None
     if isinstance(modalities, list) and len(modalities) > _MODALITIES:
         raise ConfigError(
@@ -63,15 +65,20 @@ def expected(build: Callable[[], Model], found: Mapping[str, Outline], precision
     Raises:
         ModelFileError: If the model is far larger than the file's, or can't be built.
     """
+    return bounded(build, len(found), sum(outline.size for outline in found.values()), precision)
+
+
+def bounded(build: Callable[[], Model], tensors: int, size: int, precision: str | None) -> dict[str, Outline]:
+    """As ``expected``, where of the file no more is known than how many tensors and bytes it can hold."""
     with torch.random.fork_rng(devices=[]), _as_errors_of_files():
         try:
-            with _Budget(found), torch.device("meta"):
+            with _Budget(tensors, size), torch.device("meta"):
                 model = build()
         except Exception as error:
             if _is_of_ours(error):
                 raise
             # a builder reads values, which tensors without memory have not, or calls what needs some
-            with _Budget(found, real=True):
+            with _Budget(tensors, size, real=True):
                 model = build()
         return outlines((model if precision is None else model.to(PRECISIONS[precision])).state_dict())
 
@@ -94,14 +101,15 @@ class _Budget(TorchFunctionMode):
     """Stops a builder that makes far more, or far larger, tensors than those of a file.
 
     Args:
-        found: The file's tensors.
+        tensors: How many tensors the file has.
+        size: Their bytes.
         real: Whether the tensors take memory. Then each size is asked for before it is taken, and all are added up.
     """
 
-    def __init__(self, found: Mapping[str, Outline], *, real: bool = False) -> None:
+    def __init__(self, tensors: int, size: int, *, real: bool = False) -> None:
         super().__init__()
-        self.calls, self.real = _CALLS + _CALLS_EACH * len(found), real
-        self.size = _SPARE + _SPARE_TIMES * sum(outline.size for outline in found.values())
+        self.calls, self.real = _CALLS + _CALLS_EACH * tensors, real
+        self.size = _SPARE + _SPARE_TIMES * size
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

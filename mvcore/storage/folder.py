@@ -50,7 +50,7 @@ def _check_parts(config: dict[str, Any], file: Path) -> None:
         )
     weights = config.get("weights", {"sha256": ""})  # folders written before there was a digest have none
     if (
-        set(config) - {"weights", "sampler"} != _PARTS
+        set(config) - {"weights", "sampler", "training"} != _PARTS
         or not _lines(config["requires"])
         or not _says_what_weights(weights)
     ):
@@ -71,8 +71,7 @@ def _says_what_weights(value: Any) -> bool:
 def card(config: dict[str, Any]) -> str:
     """The text of README.md."""
     modalities = "\n".join(
-        f"| {_cell(m['name'])} | {tuple(m['shape'])} | {_cell(m['likelihood'])} |"
-        for m in config["schema"]["modalities"]
+        f"| {cell(m['name'])} | {tuple(m['shape'])} | {cell(m['likelihood'])} |" for m in config["schema"]["modalities"]
     )
     needs = " ".join(f'"{line}"' for line in ["mvcore", *config["requires"]])
     return (
@@ -82,6 +81,6 @@ def card(config: dict[str, Any]) -> str:
     )
 
 
-def _cell(value: str) -> str:
+def cell(value: str) -> str:
     """A name in a table of Markdown: no line break, column, tag or control character of its own."""
     return clean(value, 200).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")

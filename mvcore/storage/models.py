@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mvcore.config.reading import opened
-from mvcore.errors import FileAccessError, ModelFileError, MvcoreError, NotPackagedError
+from mvcore.errors import FileAccessError, HubError, ModelFileError, MvcoreError, NotPackagedError
 from mvcore.storage import blueprint
+from mvcore.storage.address import is_address
 from mvcore.storage.exchange import exchange
 from mvcore.storage.folder import FILES, card, read_config
 from mvcore.storage.saved import builder_of, content_of, some
@@ -46,6 +47,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
             those of the config, so that nobody could load them.
         FileAccessError: If the system does not let it be written; nothing was changed.
     """
+    if is_address(path):
+        raise ModelFileError(f"{path!r} is on the Hub, where mvcore.push puts a model; give a folder of this machine.")
     folder = _folder(path)
     if model.config is None:
         raise NotPackagedError(type(model).__qualname__, "mvcore.model")
@@ -67,18 +70,34 @@ def save(model: Model, path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str], *, endpoint: str | None = None, token: str | bool | None = None) -> Model:
     """Reads a saved model, on the CPU and in evaluation mode, in the precision that it was saved in.
 
     A folder may come from anyone. Two files of it are read, each once: no link, pipe or device, nothing larger than it
     must be. The weights are compared with the config before memory is taken, and with their digest where it has one.
+    From the Hub the same two files are fetched into its cache, the weights only if their size is that of the config.
+
+    Args:
+        path: A folder, or a model on the Hub, ``"hf://user/name"`` or ``"hf://user/name@revision"``; the commit is then
+            the model's ``origin``.
+        endpoint: The Hub's address; by default the environment's (``HF_ENDPOINT``).
+        token: What the Hub knows the caller by; by default the environment's (``HF_TOKEN``, or a login). False: none.
 
     Raises:
+        HubError: If the Hub has no such model, or does not give it.
         MissingPluginError: If plugins that it needs are missing or too old; it names all of them.
         ModelFileError: If a file is missing, damaged or does not fit the config.
         ConfigError: If the config does not fit the installed plugins.
         FileAccessError: If the system does not let a file be read.
     """
+    if is_address(path):
+        from mvcore.storage.shared import load_shared  # which needs load_linked
+
+        return load_shared(str(path), endpoint, token)
+    if endpoint is not None or token is not None:
+        raise HubError(
+            f"{path!r} is a folder, which has no endpoint and no token; a model on the Hub is hf://user/name."
+        )
     return load_linked(path, None)
 
 

@@ -9,6 +9,7 @@ import mvcore
 from mvcore import config as configs
 from mvcore.data.schema import Schema
 from mvcore.errors import ModelFileError, NotPackagedError
+from mvcore.options import TrainingRecord
 from mvcore.plugins import requires
 from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import SamplerConfig
@@ -31,16 +32,20 @@ def builder_of(config: dict[str, Any]) -> Callable[[], Model]:
         ConfigError: If it does not fit the installed plugins, or asks for more than any model.
     """
     requires.check(config["requires"])
-    blueprint.check_extent(config["model"], config["schema"])
+    blueprint.check_extent(config)
     registry = Registry.installed()
     model = configs.structure("model", config["model"], registry)
     schema = configs.structure_as(Schema, config["schema"], registry, path="schema")
     sampler = None if "sampler" not in config else configs.structure("sampler", config["sampler"], registry)
+    record = None
+    if "training" in config:
+        record = configs.structure_as(TrainingRecord, config["training"], registry, path="training")
 
     def build() -> Model:
         built: Model = registry.build(model, schema)
         if sampler is not None:
             built.sampler = registry.build(sampler, latent_shapes=built.latent_shapes)
+        built.record = record
         return built
 
     return build
@@ -63,6 +68,8 @@ def content_of(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if model.sampler is not None:
         config["sampler"] = configs.unstructure(_packaged(model.sampler), registry)
         config["requires"] = requires.requirements((model.config, model.sampler.config), registry)
+    if model.record is not None:
+        config["training"] = configs.unstructure(model.record, registry)
     if names := not_finite(state):
         raise ModelFileError(
             f"The model was not saved: its weights {some(names)} are no finite numbers. Train it anew with a lower "

@@ -15,7 +15,7 @@ from torch import Tensor
 from mvcore.config.reading import parse_json
 from mvcore.errors import ModelFileError
 
-_HEADER_LIMIT = 16 * 2**20  # bytes; a hundred thousand tensors need ten million
+HEADER_LIMIT = 16 * 2**20  #: Bytes of a header; a hundred thousand tensors need ten million.
 _DTYPES: Mapping[str, torch.dtype] = {
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32,
     "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
@@ -64,7 +64,7 @@ def read_header(file: BinaryIO, size: int, path: Path) -> Header:
     try:
         start = file.read(8)
         length = int.from_bytes(start, "little")
-        if len(start) < 8 or length > min(size - 8, _HEADER_LIMIT):
+        if len(start) < 8 or length > min(size - 8, HEADER_LIMIT):
             raise ValueError("it does not begin with a header of a possible length")
         content = file.read(length)
         if len(content) < length:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mvcore.faces import face
 
 if TYPE_CHECKING:
+    from mvcore.testing._repos import HubCommit as HubCommit, HubRepo as HubRepo
     from mvcore.testing.checks import (
         all_patterns as all_patterns,
         check_conditions_on_every_subset as check_conditions_on_every_subset,
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
         check_no_rows as check_no_rows,
         check_submodels as check_submodels,
     )
+    from mvcore.testing.hub import StandInHub as StandInHub
     from mvcore.testing.interruption import StopAfter as StopAfter
     from mvcore.testing.linear import LinearGaussian as LinearGaussian
     from mvcore.testing.noise import fixed_noise as fixed_noise, sigma_points as sigma_points
@@ -42,6 +44,8 @@ else:
                 "check_no_rows",
                 "check_submodels",
             ),
+            "_repos": ("HubCommit", "HubRepo"),
+            "hub": ("StandInHub",),
             "interruption": ("StopAfter",),
             "linear": ("LinearGaussian",),
             "noise": ("fixed_noise", "sigma_points"),

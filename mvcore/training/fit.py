@@ -26,6 +26,7 @@ from mvcore.training.hooks import make_manager, names
 from mvcore.training.interrupts import Interrupts
 from mvcore.training.loop import Loop, lengths
 from mvcore.training.ranks import check_ranks, make_accelerator
+from mvcore.training.record import record_of
 from mvcore.training.tracking import check_trackers, tracked
 
 
@@ -130,7 +131,7 @@ def fit(
         _check_fork(folder, options)
     manager = make_manager(callbacks, installed=hooks)
     model.fit_transforms(data)
-    model.sampler = None  # it was fitted to other latents
+    model.sampler = model.record = None  # they are of other weights
     accelerator = accelerator or make_accelerator(options, folder)
     check_ranks(accelerator)
     with ExitStack() as stack:
@@ -146,6 +147,7 @@ def fit(
         bar = stack.enter_context(tqdm(total=options.epochs, disable=silent, unit="epoch"))
         loop.run(stages, bar)
         model.eval()
+        model.record = record_of(loop, data, validation, options)
         if interrupts.asked and loop.stopped:
             raise KeyboardInterrupt(f"The checkpoint in {str(folder)!r} is that of the last step; see fit's resume.")
         run = Run(
