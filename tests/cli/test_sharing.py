@@ -94,7 +94,9 @@ def test_a_saved_model_and_a_shared_one_are_evaluated_alike(hub: StandInHub, tra
     run("push", "runs/x/model", "ann/model", "--license", "mit")
     outputs = [
         json.loads(
-            run("evaluate", model, "--data", "tables", "--metric", "log_likelihood", "--json").split("\n", start)[-1]
+            run("evaluate", model, "--data", "tables", "--metric", "log_likelihood", "--json", "--quiet").split(
+                "\n", start
+            )[-1]
         )
         for model, start in (("runs/x/model", 0), ("hf://ann/model", 1))
     ]

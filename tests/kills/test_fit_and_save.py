@@ -52,7 +52,7 @@ took, whole = time.perf_counter() - begun, (here / "whole.safetensors").read_byt
 draws, kills, number = random.Random(0), 0, 0
 while kills < wanted:
     folder, number = here / f"killed{number}", number + 1
-    while kills < wanted and forked(folder, draws.uniform(0.02, 0.3) * took) != 0:
+    while kills < wanted and forked(folder, draws.uniform(0.1, 0.9) * took) != 0:
         kills += 1
     assert forked(folder) == 0
     assert folder.with_suffix(".safetensors").read_bytes() == whole
