@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, cast, final
 import attrs
 
 from mvcore.config.plain import edit, structure
+from mvcore.data.rows import Rows
 from mvcore.data.schema import Schema
-from mvcore.data.transforms import Affine, InputTransform
+from mvcore.data.skew import warn_of_skew
+from mvcore.data.transforms import InputTransform, target_of
 from mvcore.errors import ConfigError, DataError
 from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.nn.joint import JointEncoder
@@ -65,7 +67,10 @@ def create_from(name: str, data: MultimodalDataset | Schema, fields: Mapping[str
     named = [attrs.evolve(m, likelihood=_name_of(likelihoods[m.name], m.likelihood, registry)) for m in schema]
     schema = attrs.evolve(schema, modalities=named)
     config = cast(ModelConfig, spec.config()).complete(schema, likelihoods)
-    model: Model = registry.build(edit(config, _flat(fields, config), registry), schema)
+    chosen = edit(config, _flat(fields, config), registry)
+    if isinstance(data, Rows):
+        warn_of_skew(data, chosen, fields)
+    model: Model = registry.build(chosen, schema)
     return model
 
 
@@ -122,7 +127,7 @@ def build_parts(
         sizes["context_dim"] = schema.context_dim
         likelihood = registry.build(own.likelihood, modality=m)
         network = registry.build(own.decoder, **sizes, n_outputs=likelihood.n_outputs)
-        target = None if own.scale == "none" else Affine(m.shape, own.scale)
+        target = target_of(m.shape, own.scale)
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
         parts["encoders"][m.name] = encoder = registry.build(own.encoder, **sizes)
         told, decoder = schema.context_dim, f"The decoder network of {m.name!r}"

@@ -44,6 +44,11 @@ class TestNormal(LikelihoodSuite):
     configs = ({}, {"learn_scale": "predicted"}, {"scale": 0.3, "learn_scale": "feature"})
 
 
+class TestLogNormal(LikelihoodSuite):
+    component = "mvcore:log_normal"
+    configs = ({"scale": 0.5}, {"scale": 0.3, "learn_scale": "feature"})
+
+
 class TestLaplace(LikelihoodSuite):
     component = "mvcore:laplace"
     configs = ({}, {"learn_scale": "predicted"})
