@@ -87,6 +87,8 @@ class Model(nn.Module, ABC):
         self.record: TrainingRecord | None = None
         #: The commit on the Hub that it was loaded from.
         self.origin: Origin | None = None
+        #: Modules of the caller's own, which a saved config could not name, each with the group that it belongs in.
+        self.unpackaged: tuple[tuple[str, str], ...] = ()
         for name in schema.names:
             if hasattr(nn.ModuleDict, name):  # a later torch may have more names than the schema knows
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
