@@ -43,10 +43,10 @@ def embed(
         model: A trained model.
         data: Rows with any pattern of observed modalities.
         given: The modalities to condition on, of what each row has; all by default. A row without any gets the prior.
-        std: Whether to give the posterior's standard deviation of each dimension, too: in closed form, or, where the
-            model has none, from 500 draws.
-        private: Whether to give the latents beside the shared one, too, such as private ones; those of a modality that a
-            row lacks are the prior's.
+        std: Whether to give the posterior's standard deviation of each dimension, too: in closed form, or, where there
+            is none, from 500 draws.
+        private: Whether to give the latents beside the shared one, too, such as private ones; those of a modality that
+            a row lacks are the prior's.
         seed: Seed of the draws of models whose summaries are estimates.
         batch_size: Rows of a block.
 

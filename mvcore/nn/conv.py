@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import final
+from typing import Any, final
 
 from torch import Tensor, nn
 
@@ -15,10 +15,9 @@ from mvcore.nn.mlp import LatentHead, joined
 from mvcore.nn.protocols import Decoder, Encoder
 from mvcore.nn.specs import ConvDecoderConfig, ConvEncoderConfig
 
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
+_CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED: tuple[Any, ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_PADS: tuple[Any, ...] = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
 
 
 def pyramid(height: int, width: int, channels: Sequence[int]) -> list[tuple[int, int]]:
@@ -132,7 +131,9 @@ class _Crop(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        return x[(..., *(slice(size) for size in self.size))]
+        for dim, size in enumerate(reversed(self.size), start=1):
+            x = x.narrow(-dim, 0, size)
+        return x
 
 
 def build_encoder(

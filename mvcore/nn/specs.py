@@ -62,7 +62,7 @@ class ConvDecoderConfig(DecoderConfig):
 
 @frozen(kw_only=True)
 class Conv1dEncoderConfig(ConvEncoderConfig):
-    """Convolutions of kernel 4 and stride 2 in one dimension, for signals ``(channels, length)`` of any size."""
+    """Convolutions of kernel 4 and stride 2, for signals ``(channels, length)`` of any size."""
 
     dims: ClassVar[int] = 1
 
@@ -82,7 +82,7 @@ class Conv1dDecoderConfig(ConvDecoderConfig):
 
 @frozen(kw_only=True)
 class Conv3dEncoderConfig(ConvEncoderConfig):
-    """Convolutions of kernel 4 and stride 2 in three dimensions, for volumes ``(channels, depth, height, width)`` of any size."""
+    """Convolutions of kernel 4 and stride 2, for volumes ``(channels, depth, height, width)`` of any size."""
 
     dims: ClassVar[int] = 3
 
@@ -92,7 +92,7 @@ class Conv3dEncoderConfig(ConvEncoderConfig):
 
 @frozen(kw_only=True)
 class Conv3dDecoderConfig(ConvDecoderConfig):
-    """Transposed convolutions of kernel 4 and stride 2, for volumes ``(channels, depth, height, width)`` of any size."""
+    """Transposed convolutions of kernel 4 and stride 2, for volumes of any size."""
 
     dims: ClassVar[int] = 3
 

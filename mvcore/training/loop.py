@@ -29,6 +29,8 @@ from mvcore.training import checkpoint, whole
 from mvcore.training.draws import Draws
 from mvcore.training.hooks import StopTraining
 from mvcore.training.interrupts import Interrupts
+from mvcore.training.monitor import Monitor
+from mvcore.training.optimizers import make_optimizer
 from mvcore.training.ranks import same_buffers
 from mvcore.training.state import Progress, State
 from mvcore.training.sums import Sums
@@ -74,6 +76,7 @@ class Loop:
         self.fingerprint: dict[str, Any] = {}
         self.draws = Draws(options.seed, accelerator.process_index, accelerator.num_processes)
         self.watch = Watch(model, accelerator)
+        self.monitor = Monitor(options, data, validation)
         self._optimizer: torch.optim.Optimizer | None = None
         self._schedule: Any = None
         self._loaded: State | None = None
@@ -107,6 +110,16 @@ class Loop:
         assert self.folder is not None
         return self.folder / checkpoint.FILE
 
+    def extended(self, stages: Sequence[tuple[Stage, int]]) -> Sequence[tuple[Stage, int]]:
+        """The stages, the last one with all epochs that are left, where a finished training has more epochs now."""
+        done = len(self.at.history)
+        if self.at.stage < len(stages) or self.at.ended is None or "epochs" not in self._forked:
+            return stages
+        self.model.load_state_dict(self.at.reopen())
+        if self.options.patience is not None and self.at.waited >= self.options.patience:
+            self.at.waited = 0
+        return [*stages[:-1], (stages[-1][0], self.options.epochs - done + self.at.epoch)]
+
     def tell(self, call: str, **what: Any) -> None:
         """Calls a hook, which may ask to stop."""
         try:
@@ -138,15 +151,14 @@ class Loop:
             with _frozen(stage):
                 self._stage(stage, epochs, bar, last=self.at.stage == len(stages) - 1)
             self.at.next_stage()
-            self._optimizer = self._schedule = self._loaded = None
             if self.at.stage == len(stages):
                 self._save()  # a finished training has nothing left to do when it is asked to go on
+            self._optimizer = self._schedule = self._loaded = None
 
     def _stage(self, stage: Stage, epochs: int, bar: tqdm[Any], *, last: bool) -> None:
         self.model.to(self.accelerator.device)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        adam = torch.optim.AdamW if self.options.weight_decay else torch.optim.Adam
-        chosen = adam(parameters, lr=self.options.lr, weight_decay=self.options.weight_decay, fused=True)
+        chosen = make_optimizer(parameters, self.options)
         self._optimizer, self._schedule = chosen, self._schedule_of(chosen, epochs)
         module, optimizer = self.accelerator.prepare(self.model, chosen)
         if self._loaded is not None:
@@ -157,7 +169,7 @@ class Loop:
         while self.at.epoch < epochs and not self._waited_enough(last):
             means = self._epoch(module, optimizer, stage, final=self.at.epoch == epochs - 1)
             row = {"epoch": len(self.at.history), "stage": stage.name, **means}
-            self._close(row, stage)
+            self._close(row, stage, last=last)
             self._track(row)
             self.tell("mvcore_epoch_end", model=self.model, row=row)
             shown = {"stage": stage.name} | {k: f"{row[k]:.4g}" for k in ("loss", "validation_loss") if k in row}
@@ -168,16 +180,20 @@ class Loop:
             if saves and not (ends and last):  # at the very end the finished training is saved instead
                 self._save()
             self._halt_if_asked(stage, saved=saves and not (ends and last))
+        if last and self.folder is not None:
+            self.at.end(self.model.state_dict())
         if self.at.kept is not None:
             self.model.load_state_dict(self.at.kept)
 
-    def _close(self, row: dict[str, Any], stage: Stage) -> None:
+    def _close(self, row: dict[str, Any], stage: Stage, *, last: bool) -> None:
         """Ends an epoch: its row of the history is complete."""
         self._settled = False
         same_buffers(self.model, self.accelerator)
         if self.validation is not None:
-            row["validation_loss"] = self._validate(stage)
-            self._judge(row["validation_loss"])
+            row["validation_loss"] = judged = self._validate(stage)
+            if last and self.monitor.metric is not None:
+                row[f"validation_{self.monitor.metric}"] = judged = self.monitor.measure(self.model)
+            self._judge(self.monitor.score(judged) if last else judged)
         self.at.history.append(row)
         self.at.epoch, self.at.batch, self.sums = self.at.epoch + 1, 0, Sums()
         if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
@@ -191,9 +207,11 @@ class Loop:
     def _waited_enough(self, last: bool) -> bool:
         return last and self.options.patience is not None and self.at.waited >= self.options.patience
 
-    def _judge(self, loss: float) -> None:
-        if loss < self.at.best:
-            self.at.best, self.at.waited, self.at.kept = loss, 0, copy.deepcopy(self.model.state_dict())
+    def _judge(self, score: float) -> None:
+        if score < self.at.best:
+            self.at.best, self.at.kept = score, copy.deepcopy(self.model.state_dict())
+        if score < self.at.reference - self.options.tolerance:
+            self.at.reference, self.at.waited = score, 0
         else:
             self.at.waited += 1
 
@@ -275,7 +293,8 @@ class Loop:
         if self.options.schedule == "cosine":
             return lr_scheduler.CosineAnnealingLR(optimizer, max(1, total))
         if self.options.schedule == "one_cycle":
-            return lr_scheduler.OneCycleLR(optimizer, self.options.lr, total_steps=total + 1)
+            momentum = "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
+            return lr_scheduler.OneCycleLR(optimizer, self.options.lr, total_steps=total + 1, cycle_momentum=momentum)
         if self.options.schedule == "plateau":
             return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10)
         return None
@@ -326,7 +345,8 @@ class Loop:
 
     def _forked_fields(self) -> list[str]:
         """What the optimizer's groups keep of the options that a fork changes."""
-        fields = {"lr": ["lr", "initial_lr"], "weight_decay": ["weight_decay", "decoupled_weight_decay"]}
+        rate = ["lr", "initial_lr", "max_lr", "min_lr", "betas", "momentum"]  # what schedules move
+        fields = {"lr": rate[:2], "schedule": rate, "weight_decay": ["weight_decay", "decoupled_weight_decay"]}
         return [field for name in self._forked for field in fields.get(name, [])]
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:
@@ -339,7 +359,7 @@ class Loop:
             optimizer.load_state_dict(dict(state.optimizer))
             for group, here in zip(optimizer.param_groups, own, strict=True):
                 group.update(here)
-        if self._schedule is not None and state.schedule is not None:
+        if self._schedule is not None and state.schedule is not None and "schedule" not in self._forked:
             self._schedule.load_state_dict(state.schedule)
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(dict(state.scaler))

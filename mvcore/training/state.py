@@ -32,16 +32,41 @@ class Progress:
     batch: int = 0
     """Batches that the epoch under way has had."""
     best: float = math.inf
-    """The smallest validation loss of the stage."""
+    """The best value of the monitor in the stage, such that smaller is better."""
+    reference: float = math.inf
+    """The last value that was better than the one before by more than the tolerance."""
     waited: int = 0
     """Epochs since then."""
     kept: dict[str, Tensor] | None = None
-    """The weights of that epoch; None without validation rows."""
+    """The weights of the best epoch; None without validation rows."""
+    ended: dict[str, Any] | None = None
+    """How the last stage ended, so that a finished training can have more epochs: the fields above, and its weights."""
 
     def next_stage(self) -> None:
         """Goes on to the beginning of the next stage."""
         self.stage, self.epoch, self.batch = self.stage + 1, 0, 0
-        self.best, self.waited, self.kept = math.inf, 0, None
+        self.best, self.reference, self.waited, self.kept = math.inf, math.inf, 0, None
+
+    def end(self, weights: Mapping[str, Tensor]) -> None:
+        """Notes how the last stage ended, before the weights of the best epoch take the place of the last ones.
+
+        Args:
+            weights: The last ones.
+        """
+        names = ("stage", "epoch", "best", "reference", "waited", "kept")
+        last = {name: value.detach().clone() for name, value in weights.items()}
+        self.ended = {"weights": last, **{name: getattr(self, name) for name in names}}
+
+    def reopen(self) -> dict[str, Tensor]:
+        """Goes back to before the end of the last stage; gives the weights of then."""
+        assert self.ended is not None
+        ended, self.ended = self.ended, None
+        for name, value in ended.items():
+            if name != "weights":
+                setattr(self, name, value)
+        self.batch = 0
+        weights: dict[str, Tensor] = ended["weights"]
+        return weights
 
     def plain(self) -> dict[str, Any]:
         """What a checkpoint keeps of it; the history as text, which is what its reader trusts least."""
