@@ -13,7 +13,8 @@ from typing import Any
 from zipfile import BadZipFile
 
 from mvcore.data.tables import listed, listed_problems, pandas
-from mvcore.errors import DataError
+from mvcore.errors import DataError, MissingExtraError
+from mvcore.extras import require
 
 _LOG = logging.getLogger(__name__)
 _TEXT = {".csv": ",", ".tsv": "\t"}
@@ -64,7 +65,7 @@ def _read(file: Path, ending: str) -> Any:
         if ending == ".parquet":
             return _parquet(file)
         return _excel(file) if ending == ".xlsx" else _text(file, ending)
-    except DataError:
+    except (DataError, MissingExtraError):
         raise
     except _FAULTS as fault:
         raise DataError(f"{str(file)!r} cannot be read as a table: {fault}.") from fault
@@ -91,6 +92,7 @@ def _has_rows(file: Path, how: Any) -> bool:
 
 def _excel(file: Path) -> Any:
     pd = pandas()
+    require("openpyxl", "frames", f"The spreadsheet {file.name!r}")
     sheets = pd.read_excel(file, sheet_name=None, engine="openpyxl")
     if len(sheets) != 1:
         raise DataError(f"{str(file)!r} has {len(sheets)} sheets, {listed(sheets)}; make a file of each.")
@@ -100,8 +102,7 @@ def _excel(file: Path) -> Any:
 
 def _parquet(file: Path) -> Any:
     """Pandas stores an index under its name, or says that it was a range; others store columns alone."""
-    from pyarrow import parquet  # type: ignore[import-untyped]
-
+    parquet = require("pyarrow.parquet", "frames", f"The file {file.name!r}")
     metadata = parquet.read_schema(file).metadata or {}
     stored = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", [])
     frame = pandas().read_parquet(file)

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
+import attrs
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -95,8 +96,10 @@ class Loop:
         file = self._file
         whole.check_parts(file, state.model, self.model.state_dict())
         self.at = Progress.of(state.progress, file)
-        if self.at.kept is not None:
-            whole.check_parts(file, self.at.kept, self.model.state_dict())
+        ended = self.at.ended or {}
+        for weights in (self.at.kept, ended.get("kept"), ended.get("weights")):
+            if weights is not None:
+                whole.check_parts(file, weights, self.model.state_dict())
         if len(state.ranks) != self.accelerator.num_processes:
             whole.refuse(file, [f"it has {len(state.ranks)} ranks"])
         own = state.ranks[self.accelerator.process_index]
@@ -345,13 +348,28 @@ class Loop:
 
     def _forked_fields(self) -> list[str]:
         """What the optimizer's groups keep of the options that a fork changes."""
-        rate = ["lr", "initial_lr", "max_lr", "min_lr", "betas", "momentum"]  # what schedules move
-        fields = {"lr": rate[:2], "schedule": rate, "weight_decay": ["weight_decay", "decoupled_weight_decay"]}
+        fields = {
+            "lr": ["lr", "initial_lr"],
+            "schedule": list(_MOVED),
+            "weight_decay": ["weight_decay", "decoupled_weight_decay"],
+        }
         return [field for name in self._forked for field in fields.get(name, [])]
+
+    def _without_schedule(self, state: State, optimizer: torch.optim.Optimizer) -> State:
+        """The state of a training whose schedule has ended, as if it had had the one that begins now."""
+        own = None if self._schedule is None else _plain(self._schedule.state_dict())
+        if state.optimizer is None:
+            return attrs.evolve(state, schedule=own)
+        groups = zip(state.optimizer["param_groups"], optimizer.state_dict()["param_groups"], strict=True)
+        mixed = [{name: there.get(name, value) if name not in _MOVED else value for name, value in here.items()}
+                 for there, here in groups]  # fmt: skip
+        return attrs.evolve(state, schedule=own, optimizer={**state.optimizer, "param_groups": mixed})
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:
         assert self._loaded is not None
         state, self._loaded = self._loaded, None
+        if "schedule" in self._forked:
+            state = self._without_schedule(state, optimizer)
         self._check_loaded(state, optimizer)
         if state.optimizer is not None:
             own = [{name: group[name] for name in self._forked_fields() if name in group} for group in
@@ -359,7 +377,7 @@ class Loop:
             optimizer.load_state_dict(dict(state.optimizer))
             for group, here in zip(optimizer.param_groups, own, strict=True):
                 group.update(here)
-        if self._schedule is not None and state.schedule is not None and "schedule" not in self._forked:
+        if self._schedule is not None and state.schedule is not None:
             self._schedule.load_state_dict(state.schedule)
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(dict(state.scaler))
@@ -379,6 +397,10 @@ class Loop:
         }
         found = {"optimizer": state.optimizer, "schedule": state.schedule, "scaler": state.scaler}
         whole.check_parts(self._file, found, wanted)
+
+
+#: What schedules move in the groups of an optimizer.
+_MOVED = ("lr", "initial_lr", "max_lr", "min_lr", "betas", "momentum")
 
 
 class _frozen:

@@ -15,6 +15,9 @@ from torch import Tensor
 from mvcore.checked import Checked
 from mvcore.training.whole import is_number, refuse
 
+#: What a training keeps of the end of its last stage, beside the weights.
+_ENDED = ("stage", "epoch", "best", "reference", "waited", "kept")
+
 
 @final
 @define(kw_only=True)
@@ -53,9 +56,8 @@ class Progress:
         Args:
             weights: The last ones.
         """
-        names = ("stage", "epoch", "best", "reference", "waited", "kept")
         last = {name: value.detach().clone() for name, value in weights.items()}
-        self.ended = {"weights": last, **{name: getattr(self, name) for name in names}}
+        self.ended = {"weights": last, **{name: getattr(self, name) for name in _ENDED}}
 
     def reopen(self) -> dict[str, Tensor]:
         """Goes back to before the end of the last stage; gives the weights of then."""
@@ -84,10 +86,22 @@ class Progress:
         faults = [
             f"progress.{n} is no count" for n in counts if type(plain[n]) is not int or not is_number(plain[n], least=0)
         ]
-        faults += [] if isinstance(plain["best"], float) else ["progress.best is no number"]
+        faults += [f"progress.{n} is no number" for n in ("best", "reference") if not isinstance(plain[n], float)]
+        faults += _faults_of_end(plain["ended"])
         history = _rows(plain["history"])
         refuse(file, faults + (["progress.history has no rows of epochs"] if history is None else []))
         return cls(**{**plain, "history": history})
+
+
+def _faults_of_end(ended: Any) -> list[str]:
+    """What keeps a mapping from saying how a stage ended; the weights in it are looked at beside the model's."""
+    if ended is None:
+        return []
+    if not isinstance(ended, Mapping) or set(ended) != {"weights", *_ENDED}:
+        return ["progress.ended has other entries"]
+    counts = [n for n in ("stage", "epoch", "waited") if type(ended[n]) is not int or not is_number(ended[n], least=0)]
+    numbers = [n for n in ("best", "reference") if not isinstance(ended[n], float)]
+    return [f"progress.ended.{n} is no number" for n in [*counts, *numbers]]
 
 
 def _rows(text: Any) -> list[dict[str, Any]] | None:

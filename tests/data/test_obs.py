@@ -1,4 +1,4 @@
-"""Cells of MuData and AnnData: covariates and size factors by column, from memory or file, and results back into them."""
+"""Cells of MuData and AnnData: covariates and size factors by column, from memory or file, and results back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def modalities(n: int = 40) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     names, batch = np.array([f"c{i}" for i in range(n)]), np.array(["one", "two"] * (n // 2))
     depth = np.where(batch == "one", 3.0, 30.0)
-    counts = rng.poisson(depth[:, None] * np.array([0.2, 1.0, 2.0])).astype(np.float32) + [[1, 0, 0]]
+    counts = rng.poisson(depth[:, None] * np.array([0.2, 1.0, 2.0])).astype(np.float32) + np.array(
+        [1, 0, 0], np.float32
+    )
     rna = anndata.AnnData(
         scipy.sparse.csr_matrix(counts[:-10]),
         obs=pd.DataFrame({"batch": batch[:-10], "depth": depth[:-10]}, index=names[:-10]),

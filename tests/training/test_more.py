@@ -161,3 +161,17 @@ def test_fewer_epochs_are_refused_and_more_without_a_fork(tmp_path: Path) -> Non
         mvcore.fit(model(), rows(), epochs=2, fork=True, **options, **QUIET)
     with pytest.raises(CheckpointError, match=r"options\.epochs: 3, 5"):
         mvcore.fit(model(), rows(), epochs=5, resume=True, **options, **QUIET)
+
+
+@pytest.mark.parametrize("name", ["adamw", "nadam", "radam", "rmsprop", "sgd"])
+def test_each_optimizer_goes_on_bit_by_bit(name: Any, tmp_path: Path) -> None:
+    class Stop:
+        @mvcore.hookimpl
+        def mvcore_epoch_end(self, row: Any) -> None:
+            if row["epoch"] == 1:
+                raise mvcore.StopTraining
+
+    options = {"optimizer": name, "weight_decay": 0.01, "epochs": 4, "lr": 1e-2, **QUIET}
+    whole = mvcore.fit(model(), rows(), **options)
+    mvcore.fit(model(), rows(), checkpoint=tmp_path, callbacks=[Stop()], **options)
+    assert same(mvcore.fit(model(), rows(), checkpoint=tmp_path, resume=True, **options), whole)
