@@ -22,8 +22,9 @@ from mvcore.cli._models import MODEL, loaded
 def command(model: Path | str, data: Path, out: Path, interval: float | None, draws: int, seed: int) -> None:
     """Fill the tables in the folder DATA, one file a modality, by MODEL, a saved model, a run, or hf://user/name.
 
-    Rows are matched by the first column, as text. Every table of OUT has every row, and what was observed is kept:
-    labs.csv, and with --interval labs_low.csv and labs_high.csv; of categories labs_probabilities.csv.
+    Rows are matched by the first column, as text; where MODEL is a run, files are read as its config says. Every table
+    of OUT has every row, and what was observed is kept: labs.csv, and with --interval labs_low.csv and labs_high.csv;
+    of categories labs_probabilities.csv.
     """
     import mvcore
     from mvcore import runs
@@ -35,6 +36,11 @@ def command(model: Path | str, data: Path, out: Path, interval: float | None, dr
     found = loaded(model)
     rows = runs.rows_for(found, data, partial(click.echo, err=True))
     filled = mvcore.impute(found, rows, interval=interval, K=draws, seed=seed)
+    loaded = mvcore.load(runs.model_folder(model))
+    rows = mvcore.from_frames(
+        **runs.new_tables(model, data, loaded.schema, partial(click.echo, err=True)), schema=loaded.schema
+    )
+    filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():
             tables = {"": part.filled, "_low": part.low, "_high": part.high, "_probabilities": part.probabilities}
