@@ -63,7 +63,7 @@ def factors_of(factors: Any, adatas: Mapping[str, Any], tables: Mapping[str, Seq
         if m not in adatas:
             raise DataError(f"size_factors names {m!r}, which is no modality; there are {', '.join(adatas)}.")
         if named == TOTALS and not any(TOTALS in obs for obs in tables[m]):
-            found[m] = frames[m].sum(axis=1).astype(np.float64) / PER
+            found[m] = pandas().Series(_totals(frames[m].values) / PER, index=frames[m].index)
         else:
             found[m] = _column(named, tables[m], f"size_factors[{m!r}]") if isinstance(named, str) else named
     return found
@@ -115,6 +115,13 @@ def into_layer(target: AnnData, table: Any, key: str = "mvcore") -> None:
     if not len(table.index.intersection(target.obs_names)):
         raise DataError("The table and the object have no cell in common.")
     target.layers[key] = table.reindex(index=target.obs_names, columns=target.var_names).to_numpy()
+
+
+def _totals(values: Any) -> Any:
+    """The sums of the known values of each cell ``(n,)``, of a sparse matrix or a dense one."""
+    dense = isinstance(values, np.ndarray)
+    total = np.nansum(values, axis=1) if dense else values.sum(axis=1)
+    return np.asarray(total, dtype=np.float64).ravel()
 
 
 def _column(name: str, tables: Sequence[Any], what: str) -> Any:
