@@ -12,8 +12,8 @@ from mvcore.validators import ranged
 
 __all__ = [
     "Estimator",
-    "Pattern",
     "Optimizer",
+    "Pattern",
     "Precision",
     "Schedule",
     "Tracker",

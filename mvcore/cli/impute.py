@@ -34,13 +34,9 @@ def command(model: Path | str, data: Path, out: Path, interval: float | None, dr
 
     refuse_full(out)
     found = loaded(model)
-    rows = runs.rows_for(found, data, partial(click.echo, err=True))
+    say = partial(click.echo, err=True)
+    rows = mvcore.from_frames(**runs.new_tables(model, data, found.schema, say), schema=found.schema)
     filled = mvcore.impute(found, rows, interval=interval, K=draws, seed=seed)
-    loaded = mvcore.load(runs.model_folder(model))
-    rows = mvcore.from_frames(
-        **runs.new_tables(model, data, loaded.schema, partial(click.echo, err=True)), schema=loaded.schema
-    )
-    filled = mvcore.impute(loaded, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():
             tables = {"": part.filled, "_low": part.low, "_high": part.high, "_probabilities": part.probabilities}

@@ -22,7 +22,6 @@ else:
         __name__,
         {
             "rows": ("rows_for",),
-            "run": ("DataTable", "RunData", "data_of", "model_folder", "read", "read_tables", "run_data", "train"),
             "run": (
                 "DataTable",
                 "RunData",
