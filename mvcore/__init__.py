@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     )
     from mvcore.evaluation.evaluate import evaluate as evaluate
     from mvcore.evaluation.report import Report as Report
-    from mvcore.inference.imputation import Imputed as Imputed, embed as embed, impute as impute
+    from mvcore.inference.embedding import embed as embed
+    from mvcore.inference.imputation import Imputed as Imputed, impute as impute
     from mvcore.models.base import Model as Model
     from mvcore.models.multimodal import MultimodalVAE as MultimodalVAE
     from mvcore.options import TrainingConfig as TrainingConfig
@@ -80,7 +81,8 @@ else:
             ),
             "evaluation.evaluate": ("evaluate",),
             "evaluation.report": ("Report",),
-            "inference.imputation": ("Imputed", "embed", "impute"),
+            "inference.embedding": ("embed",),
+            "inference.imputation": ("Imputed", "impute"),
             "models.base": ("Model",),
             "models.multimodal": ("MultimodalVAE",),
             "options": ("TrainingConfig",),

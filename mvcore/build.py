@@ -7,12 +7,17 @@ from math import prod
 from typing import TYPE_CHECKING, Any, cast, final
 
 import attrs
+import torch
 
+from mvcore import arguments
 from mvcore.config.plain import edit, structure
+from mvcore.data.rows import Rows
 from mvcore.data.schema import Schema
-from mvcore.data.transforms import Affine, InputTransform
+from mvcore.data.skew import warn_of_skew
+from mvcore.data.transforms import InputTransform, target_of
 from mvcore.errors import ConfigError, DataError
 from mvcore.likelihoods.base import LikelihoodDecoder
+from mvcore.nn.given import Given, given, given_decoder, given_encoder
 from mvcore.nn.joint import JointEncoder
 from mvcore.nn.protocols import Encoder
 from mvcore.nn.trial import try_decoder, try_encoder
@@ -27,23 +32,37 @@ if TYPE_CHECKING:
 __all__ = ["Parts", "build_joint_encoder", "build_parts", "create", "dataset"]
 
 
-def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
+def create(
+    name: str,
+    data: Rows | Schema,
+    *,
+    seed: int | None = None,
+    modules: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Model:
     """Builds a model that fits the data's schema.
 
     Args:
         name: Name of an installed model, ``mopoe`` or ``mvcore-mopoe:mopoe``; ``mvcore plugins`` lists them.
         data: A data set, or its schema.
+        seed: Seed of the weights, which then leave torch's global generator as it was; by default they are drawn from
+            that.
+        modules: Torch modules of one's own, for each modality a pair of an encoder and a decoder, either of them None
+            for that of the config. An encoder is called as ``mvcore.nn.Encoder``, a decoder as ``mvcore.nn.Decoder``;
+            where the ``forward`` of one takes its first argument alone, an encoder gives features, from which a linear
+            map leads to the latents, and a decoder as many numbers as the outputs. The model trains and makes
+            checkpoints; ``mvcore.save`` refuses it, for nobody else could build it.
         **fields: Fields of the model's config, checked strictly; the others keep the paper's defaults. A field of a
             part goes in a table, ``loss={"beta": 2.5}``, or by its path, ``**{"loss.beta": 2.5}``. A table changes what
             it names, ``modalities={"image": {"likelihood": "laplace"}}``; one with ``use`` is a component anew.
 
     Returns:
-        The model, its weights drawn from torch's global generator.
+        The model.
 
     Raises:
         UnknownComponentError: If no such model is installed.
         ConfigError: If a field does not exist or a value does not fit; it has all problems.
-        DataError: If ``data`` is neither a data set nor a schema.
+        DataError: If ``data`` is neither a data set nor a schema, or a module does not fit.
 
     Example:
         >>> import mvcore
@@ -51,10 +70,16 @@ def create(name: str, data: MultimodalDataset | Schema, **fields: Any) -> Model:
         >>> model.config.latent_dim
         8
     """
-    return create_from(name, data, fields)
+    if seed is None:
+        return create_from(name, data, fields, modules)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(arguments.seed("seed", seed))
+        return create_from(name, data, fields, modules)
 
 
-def create_from(name: str, data: MultimodalDataset | Schema, fields: Mapping[str, Any]) -> Model:
+def create_from(
+    name: str, data: Rows | Schema, fields: Mapping[str, Any], modules: Mapping[str, Any] | None = None
+) -> Model:
     """As ``create``, whose own arguments no field of a table can be taken for."""
     registry = Registry.installed()
     schema = data if isinstance(data, Schema) else getattr(data, "schema", None)
@@ -65,7 +90,14 @@ def create_from(name: str, data: MultimodalDataset | Schema, fields: Mapping[str
     named = [attrs.evolve(m, likelihood=_name_of(likelihoods[m.name], m.likelihood, registry)) for m in schema]
     schema = attrs.evolve(schema, modalities=named)
     config = cast(ModelConfig, spec.config()).complete(schema, likelihoods)
-    model: Model = registry.build(edit(config, _flat(fields, config), registry), schema)
+    chosen = edit(config, _flat(fields, config), registry)
+    if isinstance(data, Rows):
+        warn_of_skew(data, chosen, fields)
+    own = Given(modules or {}, schema)
+    with given(own):
+        model: Model = registry.build(chosen, schema)
+    own.check_taken()
+    model.unpackaged = tuple(own.described())
     return model
 
 
@@ -121,11 +153,15 @@ def build_parts(
         sizes: dict[str, Any] = {"modality": m, "latent_dim": latent, "private_dim": private}
         sizes["context_dim"] = schema.context_dim
         likelihood = registry.build(own.likelihood, modality=m)
-        network = registry.build(own.decoder, **sizes, n_outputs=likelihood.n_outputs)
-        target = None if own.scale == "none" else Affine(m.shape, own.scale)
+        told = schema.context_dim
+        network = given_decoder(m, n_outputs=likelihood.n_outputs, context_dim=told)
+        if network is None:
+            network = registry.build(own.decoder, **sizes, n_outputs=likelihood.n_outputs)
+        target = target_of(m.shape, own.scale)
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
-        parts["encoders"][m.name] = encoder = registry.build(own.encoder, **sizes)
-        told, decoder = schema.context_dim, f"The decoder network of {m.name!r}"
+        encoder = given_encoder(m, latent_dim=latent, private_dim=private, context_dim=told)
+        parts["encoders"][m.name] = encoder = registry.build(own.encoder, **sizes) if encoder is None else encoder
+        decoder = f"The decoder network of {m.name!r}"
         try_encoder(f"The encoder of {m.name!r}", encoder, m, latent, private, told)
         try_decoder(decoder, network, m, latent + private, likelihood.n_outputs, told)
         parts["decoders"][m.name] = LikelihoodDecoder(network, likelihood, target)

@@ -12,6 +12,7 @@ from mvcore.validators import ranged
 
 __all__ = [
     "Estimator",
+    "Optimizer",
     "Pattern",
     "Precision",
     "Schedule",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 Estimator = Literal["predictive", "ratio", "reweighted"]  #: See ``Model.conditional_log_likelihood``.
+Optimizer = Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"]
 Precision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine", "one_cycle", "plateau"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
@@ -38,6 +40,9 @@ class TrainingConfig(Checked):
     """Rows of an optimizer step, over all ranks and micro-batches."""
     lr: float = field(default=1e-3, validator=ranged(0, 1e30, above=True))
     """Learning rate; with a schedule the highest."""
+    optimizer: Optimizer = field(default="adam", validator=validators.in_(get_args(Optimizer)))
+    """``adam``, ``nadam`` and ``radam`` decouple a weight decay, so that ``adam`` is ``adamw`` where there is one;
+    ``sgd`` has a momentum of 0.9, ``rmsprop`` none. All other settings are torch's."""
     seed: int = field(default=0, validator=ranged(0, 2**63 - 1))
     """Seed of torch's global generators and of the order of the rows."""
     weight_decay: float = field(default=0.0, validator=ranged(0, 1e30))
@@ -53,7 +58,15 @@ class TrainingConfig(Checked):
     precision: Precision = field(default="no", validator=validators.in_(get_args(Precision)))
     """Mixed precision of the networks; fusion, divergences and densities stay in float32."""
     patience: int | None = field(default=None, validator=_COUNT)
-    """Epochs without a better validation loss after which the last stage ends; None: it has all its epochs."""
+    """Epochs without a better ``monitor`` after which the last stage ends; None: it has all its epochs."""
+    tolerance: float = field(default=0.0, validator=ranged(0, 1e30))
+    """By how much the monitor has to become better within the patience. The weights are those of the best epoch
+    whatever the tolerance."""
+    monitor: str = "validation_loss"
+    """What the best epoch is chosen by, and the patience waits for: the validation loss, or in the last stage a value
+    of a metric on the validation rows, by the name that ``mvcore.evaluate`` gives it, such as ``imputation/labs``."""
+    mode: Literal["min", "max"] | None = None
+    """Whether smaller or greater values of the monitor are better; None: smaller of the loss, greater of a metric."""
     checkpoint_epochs: int = field(default=1, validator=_COUNT)
     """Epochs between two checkpoints, where there is a folder for them."""
     checkpoint_steps: int | None = field(default=None, validator=_COUNT)

@@ -22,8 +22,9 @@ from mvcore.cli._models import MODEL, loaded
 def command(model: Path | str, data: Path, out: Path, interval: float | None, draws: int, seed: int) -> None:
     """Fill the tables in the folder DATA, one file a modality, by MODEL, a saved model, a run, or hf://user/name.
 
-    Rows are matched by the first column, as text. Every table of OUT has every row, and what was observed is kept:
-    labs.csv, and with --interval labs_low.csv and labs_high.csv; of categories labs_probabilities.csv.
+    Rows are matched by the first column, as text; where MODEL is a run, files are read as its config says. Every table
+    of OUT has every row, and what was observed is kept: labs.csv, and with --interval labs_low.csv and labs_high.csv;
+    of categories labs_probabilities.csv.
     """
     import mvcore
     from mvcore import runs
@@ -33,7 +34,8 @@ def command(model: Path | str, data: Path, out: Path, interval: float | None, dr
 
     refuse_full(out)
     found = loaded(model)
-    rows = runs.rows_for(found, data, partial(click.echo, err=True))
+    say = partial(click.echo, err=True)
+    rows = mvcore.from_frames(**runs.new_tables(model, data, found.schema, say), schema=found.schema)
     filled = mvcore.impute(found, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset as MultimodalDataset
     from mvcore.data.frames import from_frames as from_frames, to_frame as to_frame
     from mvcore.data.missing import kept_at_random as kept_at_random, mar as mar, mcar as mcar, mnar as mnar
+    from mvcore.data.obs import into_layer as into_layer, into_obsm as into_obsm
     from mvcore.data.rows import (
         Rows as Rows,
         Selected as Selected,
@@ -37,6 +38,7 @@ else:
             "dataset": ("MultimodalDataset",),
             "frames": ("from_frames", "to_frame"),
             "missing": ("kept_at_random", "mar", "mcar", "mnar"),
+            "obs": ("into_layer", "into_obsm"),
             "rows": ("Rows", "Selected", "batches", "column", "dense", "known_cells", "packed", "patterns"),
             "schema": ("CovariateSpec", "ModalitySpec", "Schema"),
             "sources": ("from_anndata", "from_mudata", "from_torch_dataset"),

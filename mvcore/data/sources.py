@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from torch import Tensor
 from mvcore.data.columns import Matrix
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.frames import from_frames
+from mvcore.data.obs import context_of, factors_of
 from mvcore.data.schema import Schema
 from mvcore.data.tables import pandas
 from mvcore.errors import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from mudata import MuData
     from torch.utils.data import Dataset
@@ -28,17 +30,23 @@ def from_anndata(
     layers: Mapping[str, str] | None = None,
     likelihoods: Mapping[str, str] | None = None,
     labels: Any = None,
+    context: str | Sequence[str] | pd.DataFrame | None = None,
+    size_factors: Mapping[str, str | pd.Series] | None = None,
     schema: Schema | None = None,
 ) -> MultimodalDataset:
     """A data set of AnnData objects, one a modality, matched by ``obs_names``; columns are ``var_names``.
 
-    ``X`` or a layer is read, sparse or dense, and held dense in float32; NaN is an unknown cell.
+    ``X`` or a layer is read, sparse or dense, from memory or a file, and held dense in float32; NaN is an unknown cell.
 
     Args:
         adatas: An AnnData for each modality.
         layers: The layer to read of some modalities; of the others ``X`` is read.
         likelihoods: Names of likelihoods, such as ``negative_binomial`` for counts; normal by default.
         labels: One label for each cell as a Series, such as ``adata.obs["cell_type"]``, for evaluation only.
+        context: Covariates: names of columns of ``obs``, such as ``"batch"``, or a DataFrame; by default those of the
+            schema, if there is one. Text is categories. Modalities that share a cell must agree.
+        size_factors: For modalities of counts what each cell's mean is multiplied by: the name of a column of ``obs``,
+            ``"totals"`` for the sum of the cell's counts over 10,000, or a Series.
         schema: The schema to fit, as for ``from_frames``.
 
     Raises:
@@ -50,11 +58,9 @@ def from_anndata(
         >>> from_anndata({"rna": rna}, likelihoods={"rna": "negative_binomial"}).ids.tolist()
         ['c1', 'c2']
     """
-    for m in layers or {}:
-        if m not in adatas:
-            raise DataError(f"layers names {m!r}, which is no modality; there are {', '.join(adatas)}.")
-    frames = {m: _frame(m, adata, (layers or {}).get(m)) for m, adata in adatas.items()}
-    return from_frames(frames, likelihoods=likelihoods, labels=labels, schema=schema)
+    tables = {m: [adata.obs] if hasattr(adata, "obs") else [] for m, adata in adatas.items()}
+    return _joined(adatas, tables, layers=layers, likelihoods=likelihoods,
+                   labels=labels, context=context, size_factors=size_factors, schema=schema)  # fmt: skip
 
 
 def from_mudata(
@@ -63,13 +69,46 @@ def from_mudata(
     layers: Mapping[str, str] | None = None,
     likelihoods: Mapping[str, str] | None = None,
     labels: str | None = None,
+    context: str | Sequence[str] | pd.DataFrame | None = None,
+    size_factors: Mapping[str, str | pd.Series] | None = None,
     schema: Schema | None = None,
 ) -> MultimodalDataset:
-    """A data set of a MuData's modalities, as by ``from_anndata``; ``labels`` names a column of ``mdata.obs``."""
+    """A data set of a MuData's modalities, as by ``from_anndata``.
+
+    ``labels`` names a column of ``mdata.obs``; columns that ``context`` and ``size_factors`` name are looked for there
+    first, and then in the ``obs`` of the modalities.
+    """
     if labels is not None and labels not in mdata.obs:
         raise DataError(f"mdata.obs has no column {labels!r} of labels; it has {', '.join(map(repr, mdata.obs))}.")
     series = None if labels is None else mdata.obs[labels]
-    return from_anndata(dict(mdata.mod), layers=layers, likelihoods=likelihoods, labels=series, schema=schema)
+    tables = {m: [mdata.obs.loc[mdata.obs.index.isin(adata.obs_names)], adata.obs] for m, adata in mdata.mod.items()}
+    return _joined(dict(mdata.mod), tables, layers=layers, likelihoods=likelihoods, labels=series, context=context,
+                   size_factors=size_factors, schema=schema)  # fmt: skip
+
+
+def _joined(
+    adatas: Mapping[str, Any],
+    tables: Mapping[str, Sequence[Any]],
+    *,
+    layers: Mapping[str, str] | None,
+    likelihoods: Mapping[str, str] | None,
+    labels: Any,
+    context: Any,
+    size_factors: Any,
+    schema: Schema | None,
+) -> MultimodalDataset:
+    """The modalities, with columns of the tables ``obs`` of each."""
+    for m in layers or {}:
+        if m not in adatas:
+            raise DataError(f"layers names {m!r}, which is no modality; there are {', '.join(adatas)}.")
+    frames = {m: _frame(m, adata, (layers or {}).get(m)) for m, adata in adatas.items()}
+    if context is None and schema is not None:
+        context = [covariate.name for covariate in schema.context] or None
+    covariates = context_of(context, [obs for each in tables.values() for obs in each])
+    factors = factors_of(size_factors, adatas, tables, frames)
+    return from_frames(
+        frames, likelihoods=likelihoods, labels=labels, context=covariates, size_factors=factors, schema=schema
+    )
 
 
 def from_torch_dataset(
@@ -118,10 +157,9 @@ def _frame(name: str, adata: AnnData, layer: str | None) -> Any:
     values = adata.X if layer is None else adata.layers[layer]
     if values is None:
         raise DataError(f"{name!r} has no X; name a layer of it.", modality=name)
-    if hasattr(values, "to_memory") and not hasattr(values, "toarray"):
+    if hasattr(values, "to_memory") and not hasattr(values, "toarray") and (values := values.to_memory()) is None:
         raise DataError(
-            f"{name!r} holds its values in a file, sparse, which is not read from there; give adata.to_memory().",
-            modality=name,
+            f"{name!r} holds its values in a file, which does not give them; give adata.to_memory().", modality=name
         )
     held = values if hasattr(values, "toarray") else np.asarray(values)
     if held.dtype.kind in "fiub":

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvcore.errors import NotFittedError
+from mvcore.data.curves import curve_of
+from mvcore.data.scalings import Kind, Scaling, parse
+from mvcore.errors import DataError, NotFittedError
 
-Kind = Literal["standardize", "minmax", "channels", "image"]
-Scaling = Literal["none", "standardize", "minmax", "channels", "image"]
-InputScaling = Literal["none", "standardize", "minmax", "channels", "image", "log1p", "log1p_standardize"]
 Stream = Callable[[], Iterable[tuple[Tensor, Tensor | None]]]
 
 
@@ -69,16 +68,62 @@ class Affine(nn.Module):
 
 
 @final
+class Bent(nn.Module):
+    """A curve, then an affine map that is fitted to the bent training rows: the scale of positive or bounded numbers.
+
+    Args:
+        shape: Shape of one observation.
+        scaling: A scale with a curve.
+    """
+
+    def __init__(self, shape: Sequence[int], scaling: Scaling) -> None:
+        super().__init__()
+        curve = curve_of(scaling)
+        if curve is None:
+            raise DataError(f"Expected a scale with a curve, such as 'log_standardize'; got {scaling!r}.")
+        self.curve = curve
+        self.affine = None if scaling.affine is None else Affine(shape, scaling.affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Data units to the scale of the model."""
+        y = self.curve.forward(x)
+        return y if self.affine is None else self.affine(y)
+
+    def inverse(self, y: Tensor) -> Tensor:
+        """The scale of the model to data units."""
+        return self.curve.inverse(y if self.affine is None else self.affine.inverse(y))
+
+    def fit(self, stream: Stream) -> None:
+        """Fits the affine map to observations in data units."""
+        if self.affine is not None:
+            self.affine.fit(lambda: ((self.curve.forward(x), mask) for x, mask in stream()))
+
+
+def target_of(shape: Sequence[int], name: str) -> Affine | Bent | None:
+    """The scale of a name on which a likelihood works; None for data units."""
+    scaling = parse(name)
+    if scaling.curve is not None:
+        return Bent(shape, scaling)
+    return None if scaling.affine is None else Affine(shape, scaling.affine)
+
+
+@final
 class InputTransform(nn.Module):
-    """What an encoder sees of ``x``: one-hot categories, log1p, an affine map, 0 in unknown cells."""
+    """What an encoder sees of ``x``: one-hot categories, a curve, an affine map, 0 in unknown cells.
+
+    Args:
+        shape: Shape of one observation.
+        kind: A scale by its name, as ``ModalityConfig.input``.
+        categories: The number of categories; None for other values.
+    """
 
     like: Tensor
 
-    def __init__(self, shape: Sequence[int], kind: InputScaling, categories: int | None) -> None:
+    def __init__(self, shape: Sequence[int], kind: str, categories: int | None) -> None:
         super().__init__()
-        self.log1p, self.categories = kind.startswith("log1p"), categories
-        scaling = kind.removeprefix("log1p").removeprefix("_")
-        self.affine = Affine(shape, scaling) if scaling not in ("none", "") else None  # type: ignore[arg-type]
+        scaling, self.categories = parse(kind), categories
+        self.curve = curve_of(scaling)
+        self.affine = None if scaling.affine is None else Affine(shape, scaling.affine)
         # it has the dtype of the networks, whatever the values have
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
@@ -87,15 +132,15 @@ class InputTransform(nn.Module):
         if self.categories is not None:
             x = F.one_hot(x, self.categories).movedim(-1, 1).to(self.like.dtype)
             return x if mask is None else x * mask.unsqueeze(1)
-        x = x.log1p() if self.log1p else x
+        x = x if self.curve is None else self.curve.forward(x)
         x = (x if self.affine is None else self.affine(x)).to(self.like.dtype)
         return x if mask is None else x.where(mask, 0)
 
     def fit(self, stream: Stream) -> None:
         """Fits the affine part to observations in data units."""
         if self.affine is not None:
-            log1p = self.log1p
-            self.affine.fit(lambda: ((x.log1p() if log1p else x, mask) for x, mask in stream()))
+            curve = self.curve
+            self.affine.fit(lambda: ((x if curve is None else curve.forward(x), mask) for x, mask in stream()))
 
 
 def _within_one(stream: Iterable[tuple[Tensor, Tensor | None]]) -> bool:

@@ -55,6 +55,11 @@ class Diagonal(ABC):
         """The scale ``(..., D)``."""
         return self.log_scale.exp()
 
+    @property
+    def stddev(self) -> Tensor:
+        """The standard deviation ``(..., D)``."""
+        return self.scale
+
     def rsample(self, K: int) -> Tensor:
         """K reparametrised draws ``(K, ..., D)``."""
         noise = self.noise(torch.Size((K, *self.loc.shape)))
@@ -177,6 +182,11 @@ class DiagonalNormal(Diagonal):
 @final
 class DiagonalLaplace(Diagonal):
     """The Laplace distribution with independent dimensions; its standard deviation is √2 times the scale."""
+
+    @property
+    def stddev(self) -> Tensor:
+        """The standard deviation ``(..., D)``."""
+        return math.sqrt(2) * self.scale
 
     def noise(self, shape: torch.Size) -> Tensor:
         """Standard Laplace draws: the difference of two exponential ones, −log u each with u in (0, 1]."""

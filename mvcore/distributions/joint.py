@@ -72,6 +72,12 @@ class JointDistribution:
         private = {f"private/{m}": q.loc.expand(shared.shape[1], -1)[None] for m, q in self.private.items()}
         return Latents({"shared": shared, **private}, shared.shape[1])
 
+    def stddev(self) -> Latents:
+        """The standard deviations, in the form of ``point``."""
+        shared = self.shared.stddev()[None]
+        private = {f"private/{m}": q.stddev.expand(shared.shape[1], -1)[None] for m, q in self.private.items()}
+        return Latents({"shared": shared, **private}, shared.shape[1])
+
     def _have(self, name: str) -> Tensor:
         assert self.batch is not None
         return self.batch.column(name)

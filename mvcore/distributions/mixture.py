@@ -98,6 +98,11 @@ class Mixture:
         """The mean ``(B, D)``."""
         return self._sum(lambda q, which: torch.einsum("cb,cbd->bd", self.weights[which], q.loc))
 
+    def stddev(self) -> Tensor:
+        """The standard deviation ``(B, D)``: that within the components, and that of their means."""
+        within, between = self.components.stddev.square(), (self.components.loc - self.mean()).square()
+        return torch.einsum("cb,cbd->bd", self.weights, within + between).sqrt()
+
     def kl(self, prior: Mixture) -> Tensor:
         r"""The convex bound :math:`\sum_c \pi_c KL(q_c \| p)` of the divergence ``(B,)`` from a prior of one component.
 

@@ -1,4 +1,4 @@
-"""What a trained model gives back for a data set: filled tables with intervals, and an embedding of each row."""
+"""What a trained model gives back for a data set: filled tables with intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from mvcore.data.schema import ModalitySpec
 from mvcore.data.tables import index_of, pandas
 from mvcore.errors import DataError
 from mvcore.inference.finite import check_answers
-from mvcore.inference.isolation import isolated
 from mvcore.inference.predictive import Predicted, predict, rank
 
 if TYPE_CHECKING:
@@ -93,32 +92,6 @@ def impute(
     return {spec.name: _imputed(whole[spec.name], spec, data.ids) for spec in model.schema}
 
 
-def embed(model: Model, data: Rows, *, seed: int = 0, batch_size: int = 512) -> Any:
-    """The posterior mean of the shared latent, one row for each row of the data.
-
-    Returns:
-        A DataFrame (ids × ``z0``, ``z1``, …) where the data has ids, else a tensor ``(n, D)``.
-
-    Raises:
-        DataError: If the data does not fit the model.
-        MissingExtraError: If the data has ids, but there is no pandas.
-    """
-    data, batch_size = _checked(model, data), arguments.count("batch_size", batch_size)
-    seed = arguments.seed("seed", seed)
-    generator, parts, first = torch.Generator().manual_seed(seed), [], 0
-    for batch in batches(data, batch_size):
-        with isolated(model, generator):
-            points = model.posterior(model.encode_modalities(batch.to(model.device))).point()["shared"][0]
-            check_answers(model, batch.to(model.device), "embedding", [points], first=first, ids=data.ids)
-        parts.append(points.cpu())
-        first += len(batch)
-    values = torch.cat(parts)
-    if data.ids is None:
-        return values
-    columns = [f"z{d}" for d in range(values.shape[1])]
-    return pandas().DataFrame(values.numpy(), index=index_of(data.ids), columns=columns)
-
-
 def predictions(
     model: Model,
     data: Rows,
@@ -130,7 +103,7 @@ def predictions(
     batch_size: int,
 ) -> Iterator[dict[str, Predicted]]:
     """The predictions of the rows in order, block by block, on the host; arguments as for ``impute``."""
-    data = _checked(model, data)
+    data = checked(model, data)
     K, batch_size = arguments.count("K", K), arguments.count("batch_size", batch_size)
     seed = arguments.seed("seed", seed)
     if interval is not None and not 0 < arguments.real("interval", interval) < 1:
@@ -152,7 +125,7 @@ def predictions(
         yield {m: p.cpu() for m, p in out.items()}
 
 
-def _checked(model: Model, data: Rows) -> Rows:
+def checked(model: Model, data: Rows) -> Rows:
     """The rows as the model has them."""
     from mvcore.models.base import Model  # which needs this room
 

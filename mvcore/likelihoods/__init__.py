@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     )
     from mvcore.likelihoods.observations import Observation as Observation, Rescaled as Rescaled, per_value as per_value
     from mvcore.likelihoods.real import (
+        CurvedObservation as CurvedObservation,
         LaplaceLikelihood as LaplaceLikelihood,
         LaplaceObservation as LaplaceObservation,
+        LogNormalLikelihood as LogNormalLikelihood,
         NormalLikelihood as NormalLikelihood,
         NormalObservation as NormalObservation,
         StudentTLikelihood as StudentTLikelihood,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         BernoulliConfig as BernoulliConfig,
         CategoricalConfig as CategoricalConfig,
         LaplaceConfig as LaplaceConfig,
+        LogNormalConfig as LogNormalConfig,
         NegativeBinomialConfig as NegativeBinomialConfig,
         NormalConfig as NormalConfig,
         PoissonConfig as PoissonConfig,
@@ -60,8 +63,10 @@ else:
             ),
             "observations": ("Observation", "Rescaled", "per_value"),
             "real": (
+                "CurvedObservation",
                 "LaplaceLikelihood",
                 "LaplaceObservation",
+                "LogNormalLikelihood",
                 "NormalLikelihood",
                 "NormalObservation",
                 "StudentTLikelihood",
@@ -71,6 +76,7 @@ else:
                 "BernoulliConfig",
                 "CategoricalConfig",
                 "LaplaceConfig",
+                "LogNormalConfig",
                 "NegativeBinomialConfig",
                 "NormalConfig",
                 "PoissonConfig",

@@ -12,9 +12,9 @@ from typing import final
 
 from torch import Tensor, nn
 
-from mvcore.data.transforms import Affine
+from mvcore.data.transforms import Affine, Bent
 from mvcore.distributions.diagonal import full
-from mvcore.likelihoods.observations import Observation, Rescaled
+from mvcore.likelihoods.observations import Observation
 from mvcore.nn.protocols import Decoder
 from mvcore.nn.trial import as_module
 
@@ -28,6 +28,8 @@ class Likelihood(nn.Module, ABC):
 
     n_outputs: int = 1
     """Outputs P that a decoder gives for each value."""
+    neutral: float = 0.0
+    """A value that ``check`` finds no fault with; it stands in for unknown cells."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
@@ -56,10 +58,10 @@ class LikelihoodDecoder(nn.Module):
         network: A module from ``(n, D)`` and the covariates ``(n, C)``, None where the schema has none, to
             ``(n, P, *shape)``, P the likelihood's ``n_outputs``.
         likelihood: The likelihood.
-        target: The affine transform on whose scale the likelihood works; None for data units.
+        target: The transform on whose scale the likelihood works; None for data units.
     """
 
-    def __init__(self, network: Decoder, likelihood: Likelihood, target: Affine | None = None) -> None:
+    def __init__(self, network: Decoder, likelihood: Likelihood, target: Affine | Bent | None = None) -> None:
         super().__init__()
         self.network = as_module("The decoder network", network)
         self.likelihood, self.target = likelihood, target
@@ -74,4 +76,4 @@ class LikelihoodDecoder(nn.Module):
         told = None if context is None else context.flatten(0, -2)
         outputs = full(self.network(z.flatten(0, -2), told))
         observation: Observation = self.likelihood(outputs.unflatten(0, z.shape[:-1]))
-        return observation if self.target is None else Rescaled(observation.event_dims, observation, self.target)
+        return observation if self.target is None else observation.in_data_units(self.target)

@@ -8,7 +8,7 @@ from typing import final
 
 from torch import Tensor
 
-from mvcore.data.transforms import Affine
+from mvcore.data.transforms import Affine, Bent
 from mvcore.errors import DataError
 
 
@@ -18,6 +18,11 @@ class Observation(ABC):
 
     event_dims: int
     """Number of dimensions of one observation."""
+
+    @property
+    def inside(self) -> float:
+        """A value that has a density, which stands in for unknown ones."""
+        return 0  # an integer, which categories can have too
 
     @property
     @abstractmethod
@@ -40,7 +45,7 @@ class Observation(ABC):
     def log_prob(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability in nats of ``x``, broadcast against the batch shape, over the values that ``mask`` knows."""
         if mask is not None:  # before the density too: the gradient of what a NaN made is NaN, even where it is 0
-            x = x.where(mask, 0)
+            x = x.where(mask, self.inside)
         values = self.values_log_prob(x)
         if mask is not None:
             values = values.where(mask, 0)
@@ -55,6 +60,19 @@ class Observation(ABC):
         raise DataError(
             f"Size factors multiply the mean of counts, but a modality that has them is modelled by "
             f"{type(self).__name__}; choose a count likelihood such as 'negative_binomial', or leave them out."
+        )
+
+    def in_data_units(self, target: Affine | Bent) -> Observation:
+        """The distribution of x where ``target`` of x has this one; its densities have the Jacobian.
+
+        Raises:
+            DataError: If the target bends, and the mean of what is bent back is not known.
+        """
+        if isinstance(target, Affine):
+            return Rescaled(self.event_dims, self, target)
+        raise DataError(
+            f"A target with a curve, such as 'log', needs a likelihood whose mean is known after it, which "
+            f"{type(self).__name__} is not; choose 'normal' or 'log_normal', or an affine target."
         )
 
 

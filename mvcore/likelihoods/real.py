@@ -10,10 +10,13 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from mvcore.data.curves import Curve, curve_of
+from mvcore.data.scalings import parse
 from mvcore.data.schema import ModalitySpec
+from mvcore.data.transforms import Affine, Bent
 from mvcore.likelihoods.base import Likelihood
 from mvcore.likelihoods.observations import Observation
-from mvcore.likelihoods.specs import LaplaceConfig, LearnScale, NormalConfig, StudentTConfig
+from mvcore.likelihoods.specs import LaplaceConfig, LearnScale, LogNormalConfig, NormalConfig, StudentTConfig
 from mvcore.validators import check_choice
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -59,6 +62,52 @@ class NormalObservation(_LocationScale):
         size = math.prod(error.shape[-self.event_dims :])
         squares = error.square().flatten(-self.event_dims).sum(-1)
         return squares * (-0.5 * math.exp(-2 * self.log_scale)) - size * (self.log_scale + 0.5 * _LOG_2PI)
+
+    def in_data_units(self, target: Affine | Bent) -> Observation:
+        """After a curve, the curve of a normal: an affine map of a normal is one."""
+        if isinstance(target, Affine):
+            return super().in_data_units(target)
+        return CurvedObservation(self.event_dims, self._on_the_curve(target.affine), target.curve)
+
+    def _on_the_curve(self, affine: Affine | None) -> NormalObservation:
+        if affine is None:
+            return self
+        return NormalObservation(self.event_dims, affine.inverse(self.loc), affine.scale.log() + self.log_scale)
+
+
+@final
+@dataclass(frozen=True)
+class CurvedObservation(Observation):
+    """Values whose image under a curve is normal: log-normal, shifted log-normal, logit-normal."""
+
+    base: NormalObservation
+    curve: Curve
+
+    @property
+    def inside(self) -> float:
+        return self.curve.inside
+
+    @property
+    def mean(self) -> Tensor:
+        return self.curve.moments(self.base.loc, self.base.scale)[0]
+
+    @property
+    def stddev(self) -> Tensor:
+        return self.curve.moments(self.base.loc, self.base.scale)[1]
+
+    def sample(self, k: int = 1) -> Tensor:
+        return self.curve.inverse(self.base.sample(k))
+
+    def values_log_prob(self, x: Tensor) -> Tensor:
+        holds = self.curve.holds(x)
+        x = x.where(holds, self.curve.inside)
+        return (self.base.values_log_prob(self.curve.forward(x)) + self.curve.log_slope(x)).where(holds, -math.inf)
+
+    def in_data_units(self, target: Affine | Bent) -> Observation:
+        """On its own curve, a further affine map of the normal."""
+        if isinstance(target, Affine) or target.curve != self.curve:
+            return super().in_data_units(target)
+        return CurvedObservation(self.event_dims, self.base._on_the_curve(target.affine), self.curve)
 
 
 @final
@@ -137,6 +186,30 @@ class NormalLikelihood(_ScaledLikelihood):
 
 
 @final
+class LogNormalLikelihood(_ScaledLikelihood):
+    """Independent log-normals, for positive values; ``scale`` is the (initial) standard deviation of their logarithms.
+
+    It is in the units of the target transform, which works on logarithms: ``log_standardize``.
+    """
+
+    observation = NormalObservation
+    neutral = 1.0
+    _log = curve_of(parse("log"))
+
+    def forward(self, outputs: Tensor) -> Observation:
+        """The distribution for ``outputs (..., P, *shape)``: location and, if predicted, log-scale of the logarithm."""
+        dims = len(self.shape)
+        assert self._log is not None
+        return CurvedObservation(dims, NormalObservation(dims, *self.location_and_scale(outputs)), self._log)
+
+    def check(self, x: Tensor) -> str | None:
+        """Values that are not positive."""
+        if bool((x <= 0).any()):
+            return f"the likelihood log_normal needs values above 0, got {x.min().item():g}"
+        return None
+
+
+@final
 class LaplaceLikelihood(_ScaledLikelihood):
     """Independent Laplace distributions; ``scale`` is the (initial) scale, in the units of the target transform."""
 
@@ -173,6 +246,11 @@ class StudentTLikelihood(_ScaledLikelihood):
 def build_normal(config: NormalConfig, *, modality: ModalitySpec) -> NormalLikelihood:
     """Independent normals."""
     return NormalLikelihood(modality.shape, scale=config.scale, learn=config.learn_scale)
+
+
+def build_log_normal(config: LogNormalConfig, *, modality: ModalitySpec) -> LogNormalLikelihood:
+    """Independent log-normals."""
+    return LogNormalLikelihood(modality.shape, scale=config.scale, learn=config.learn_scale)
 
 
 def build_laplace(config: LaplaceConfig, *, modality: ModalitySpec) -> LaplaceLikelihood:

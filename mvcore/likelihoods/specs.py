@@ -16,8 +16,29 @@ LearnScale = Literal["no", "feature", "predicted"]
 class NormalConfig(LikelihoodConfig):
     """Independent normals."""
 
+    curves: ClassVar[tuple[str, ...]] = ("log", "log1p", "logit")
+
     scale: float = field(default=1.0, validator=positive)
     """The standard deviation, in the units of the target transform; where it is learned, its start."""
+    learn_scale: LearnScale = "no"
+    """``feature``: one learned scale for each feature; ``predicted``: the decoder gives it for each value."""
+
+    def with_learned_scale(self) -> Self:
+        """The same with a scale learned for each feature."""
+        return evolve(self, learn_scale="feature")
+
+
+@frozen(kw_only=True)
+class LogNormalConfig(LikelihoodConfig):
+    """Independent log-normals, for positive values such as concentrations."""
+
+    support: ClassVar[Support] = "positive"
+    default_input: ClassVar[str] = "log_standardize"
+    default_target: ClassVar[str] = "log_standardize"
+    curves: ClassVar[tuple[str, ...]] = ("log",)
+
+    scale: float = field(default=1.0, validator=positive)
+    """The standard deviation of the logarithm, in the units of the target transform; where it is learned, its start."""
     learn_scale: LearnScale = "no"
     """``feature``: one learned scale for each feature; ``predicted``: the decoder gives it for each value."""
 
@@ -104,6 +125,12 @@ normal = ComponentSpec(
     config=NormalConfig,
     build="mvcore.likelihoods.real:build_normal",
     summary="Independent normals",
+)
+log_normal = ComponentSpec(
+    api=1,
+    config=LogNormalConfig,
+    build="mvcore.likelihoods.real:build_log_normal",
+    summary="Independent log-normals, for positive values",
 )
 laplace = ComponentSpec(
     api=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, final
 
@@ -42,8 +43,17 @@ class Loss(Protocol):
         ...
 
 
-def warmed(beta: float, epochs: float, epoch: float) -> float:
-    """β grown linearly from 0 over the first epochs; ``epoch`` counts those trained so far, with a fraction."""
+def warmed(beta: float, epochs: float, epoch: float, cycle: float = 0.0) -> float:
+    """β grown linearly from 0 over the first epochs, and anew in each cycle (Fu et al., 2019, arXiv:1903.10145).
+
+    Args:
+        beta: What it grows to.
+        epochs: The epochs over which it grows.
+        epoch: Epochs trained so far, with a fraction; infinite: after every warm-up.
+        cycle: The epochs of a cycle; 0: there is but one.
+    """
+    if cycle and math.isfinite(epoch):
+        epoch = epoch % cycle
     return beta if epoch >= epochs else beta * epoch / epochs
 
 

@@ -26,6 +26,7 @@ class ELBO(nn.Module):
     Args:
         beta: Weight β of all divergences.
         warmup: Epochs over which β grows linearly from 0.
+        cycle: Epochs after which β begins anew at 0; 0: never.
         beta_shared: Weight of the shared latent's divergence.
         beta_private: Weight of the private latents' divergences.
         kl: How a mixture's divergence is taken: ``convex``, the bound Σ π_c KL(q_c‖p) in closed form, or
@@ -39,6 +40,7 @@ class ELBO(nn.Module):
         *,
         beta: float = 1.0,
         warmup: float = 0.0,
+        cycle: float = 0.0,
         beta_shared: float = 1.0,
         beta_private: float = 1.0,
         kl: Divergence = "convex",
@@ -47,13 +49,13 @@ class ELBO(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("kl", kl, Divergence)
-        self.beta, self.warmup, self.kl = beta, warmup, kl
+        self.beta, self.warmup, self.cycle, self.kl = beta, warmup, cycle, kl
         self.beta_shared, self.beta_private = beta_shared, beta_private
         self.samples, self.stratified = samples, stratified
 
     def forward(self, p: Pass) -> LossOutput:
         """The loss and its terms, which sum to it."""
-        beta = warmed(self.beta, self.warmup, p.epoch)
+        beta = warmed(self.beta, self.warmup, p.epoch, self.cycle)
         latents = p.draws(self.samples, "each" if self.stratified else "random")
         rows = {f"reconstruction/{m}": -latents.mean(v) for m, v in p.reconstruction(latents).items()}
         rows["kl"] = beta * self.beta_shared * self._divergence(p, latents)
@@ -72,6 +74,6 @@ def build(
 ) -> Loss:
     """The evidence lower bound."""
     return ELBO(
-        beta=config.beta, warmup=config.warmup, beta_shared=config.beta_shared, beta_private=config.beta_private,
-        kl=config.kl, samples=config.samples, stratified=config.stratified,
+        beta=config.beta, warmup=config.warmup, cycle=config.cycle, beta_shared=config.beta_shared,
+        beta_private=config.beta_private, kl=config.kl, samples=config.samples, stratified=config.stratified,
     )  # fmt: skip

@@ -65,14 +65,22 @@ def doubly_reparametrised(log_weights: Tensor, latents: Latents, kind: Bound, dr
 class _ImportanceWeighted(nn.Module):
     """The K-sample bound of what each row has, its divergence weighted by β."""
 
-    def __init__(self, *, samples: int = 10, beta: float = 1.0, warmup: float = 0.0, bound: Bound = "looser") -> None:
+    def __init__(
+        self,
+        *,
+        samples: int = 10,
+        beta: float = 1.0,
+        warmup: float = 0.0,
+        cycle: float = 0.0,
+        bound: Bound = "looser",
+    ) -> None:
         super().__init__()
         check_choice("bound", bound, Bound)
-        self.samples, self.beta, self.warmup, self.bound = samples, beta, warmup, bound
+        self.samples, self.beta, self.warmup, self.cycle, self.bound = samples, beta, warmup, cycle, bound
 
     def log_weights(self, p: Pass, latents: Latents, posterior: JointDistribution) -> Tensor:
         """Σ_m r_m log p(x_m | z) + β (log p(z) − log q(z)), ``(K, N)``."""
-        beta = warmed(self.beta, self.warmup, p.epoch)
+        beta = warmed(self.beta, self.warmup, p.epoch, self.cycle)
         reconstruction = sum(p.reconstruction(latents).values())
         divergence: Tensor = p.prior.log_prob(latents) - posterior.log_prob(latents)
         return reconstruction + beta * divergence
@@ -86,6 +94,7 @@ class IWAE(_ImportanceWeighted):
         samples: Draws K from each component.
         beta: Weight β of log p(z) − log q(z).
         warmup: Epochs over which β grows linearly from 0.
+        cycle: Epochs after which β begins anew at 0; 0: never.
         bound: ``looser`` or ``tight``, see ``bound``; equal for one component.
 
     References:
@@ -124,11 +133,11 @@ def build_iwae(
     config: IWAEConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
 ) -> Loss:
     """The importance-weighted bound."""
-    return IWAE(samples=config.samples, beta=config.beta, warmup=config.warmup, bound=config.bound)
+    return IWAE(samples=config.samples, beta=config.beta, warmup=config.warmup, cycle=config.cycle, bound=config.bound)
 
 
 def build_dreg(
     config: DReGConfig, *, modalities: Sequence[ModalitySpec], latent_dim: int, private_dims: Mapping[str, int]
 ) -> Loss:
     """The importance-weighted bound, doubly reparametrised."""
-    return DReG(samples=config.samples, beta=config.beta, warmup=config.warmup, bound=config.bound)
+    return DReG(samples=config.samples, beta=config.beta, warmup=config.warmup, cycle=config.cycle, bound=config.bound)

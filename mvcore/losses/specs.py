@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from mvcore.plugins.spec import ComponentSpec, LossConfig, PriorConfig
 from mvcore.validators import not_negative, positive
 
 Divergence = Literal["convex", "monte_carlo"]
 Bound = Literal["looser", "tight"]
+
+
+def _cycle(instance: Any, attribute: Attribute[Any], value: float) -> None:
+    """Refuses a cycle that is shorter than its warm-up, or has none."""
+    if value and not 0 < instance.warmup <= value:
+        raise ValueError(f"cycle must be at least as long as warmup, which must be above 0; got {value!r} and "
+                         f"{instance.warmup!r}")  # fmt: skip
 
 
 @frozen(kw_only=True)
@@ -21,6 +28,8 @@ class ELBOConfig(LossConfig):
     """Weight β of all divergences."""
     warmup: float = field(default=0.0, validator=not_negative)
     """Epochs over which β grows linearly from 0."""
+    cycle: float = field(default=0.0, validator=_cycle)
+    """Epochs after which β begins anew at 0 (Fu et al., 2019); 0: never."""
     beta_shared: float = field(default=1.0, validator=not_negative)
     """Weight of the shared latent's divergence, times β."""
     beta_private: float = field(default=1.0, validator=not_negative)
@@ -47,6 +56,8 @@ class IWAEConfig(LossConfig):
     """Weight β of log p(z) − log q(z)."""
     warmup: float = field(default=0.0, validator=not_negative)
     """Epochs over which β grows linearly from 0."""
+    cycle: float = field(default=0.0, validator=_cycle)
+    """Epochs after which β begins anew at 0 (Fu et al., 2019); 0: never."""
     bound: Bound = "looser"
     """The logarithm is taken within each component (``looser``) or of the whole mixture (``tight``)."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mvcore import arguments
-from mvcore.data.align import aligned, aligned_batch, as_data, check_kind
+from mvcore.data.align import aligned, aligned_batch, as_data
 from mvcore.data.batch import Batch
 from mvcore.data.rows import Rows
 from mvcore.data.schema import ModalitySpec, Schema
@@ -28,6 +28,7 @@ from mvcore.likelihoods.base import LikelihoodDecoder
 from mvcore.likelihoods.observations import Observation
 from mvcore.losses.base import LossOutput
 from mvcore.models.context import Covariates, context_rows
+from mvcore.models.supports import check_support
 from mvcore.nn.protocols import Encoder
 from mvcore.nn.trial import as_module
 from mvcore.options import Estimator
@@ -86,6 +87,8 @@ class Model(nn.Module, ABC):
         self.record: TrainingRecord | None = None
         #: The commit on the Hub that it was loaded from.
         self.origin: Origin | None = None
+        #: Modules of the caller's own, which a saved config could not name, each with the group that it belongs in.
+        self.unpackaged: tuple[tuple[str, str], ...] = ()
         for name in schema.names:
             if hasattr(nn.ModuleDict, name):  # a later torch may have more names than the schema knows
                 raise DataError(f"A modality can't be called {name!r}: torch keeps the name for itself. Rename it.")
@@ -347,10 +350,7 @@ class Model(nn.Module, ABC):
         for context in rows.stream_context() if self.schema.context else ():
             self.covariates.check(context)
         for modality in self.schema:
-            for x, _ in rows.stream(modality.name):
-                check_kind(x, modality)
-                if problem := self.decoders[modality.name].likelihood.check(x):  # type: ignore[union-attr, operator]
-                    raise DataError(f"Modality {modality.name!r}: {problem}.", modality=modality.name)
+            check_support(self, modality, rows)
 
     def _matched(self, data: Rows | Batch, *, every: bool = False) -> Rows:
         """Rows whose modalities and columns have names are matched by them."""

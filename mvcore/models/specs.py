@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from attrs import Attribute, evolve, field, frozen
 
 from mvcore.checked import Checked
+from mvcore.data.scalings import parse, shaped
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.errors import ConfigError
 from mvcore.losses.specs import ELBOConfig
@@ -39,18 +40,33 @@ class ModalityConfig(Checked):
     """The decoder's network."""
     likelihood: LikelihoodConfig
     """The likelihood of an observation given the latents."""
-    input: Literal["none", "standardize", "minmax", "channels", "image", "log1p", "log1p_standardize"] = "none"
+    input: str = field(default="none")
     """Transform before the encoder, fitted on training rows: ``standardize`` and ``minmax`` each feature, ``channels``
-    each entry of the first dimension, ``image`` likewise, unless the training images lie in [-1, 1]."""
-    target: Literal["none", "standardize", "minmax", "channels", "image"] = field(default="none")
-    """Scale on which the likelihood works, fitted on training rows; log-likelihoods stay in data units. ``channels``
-    and ``image`` leave 0/1 values, categories and counts as they are."""
+    each entry of the first dimension, ``image`` likewise, unless the training images lie in [-1, 1]. ``log``, ``log1p``
+    and ``logit(low, high)`` are for positive and bounded numbers; ``log_standardize`` and ``log_channels``, and so of
+    the others, standardise what they give."""
+    target: str = field(default="none")
+    """Scale on which the likelihood works, any of those of ``input``; log-likelihoods stay in data units. What
+    ``log``, ``log1p`` or ``logit`` takes is all that is generated and imputed, and needs a likelihood whose mean is
+    known after it. ``channels`` and ``image`` leave 0/1 values, categories and counts as they are."""
     weight: float | Literal["dimension"] = field(default=1.0)
     """Weight of the log-likelihood in the loss; ``dimension``: largest size of all modalities / the modality's size."""
 
+    @input.validator
+    def _check_input(self, attribute: Attribute[Any], value: Any) -> None:
+        parse(value)
+
     @target.validator
     def _check_target(self, attribute: Attribute[Any], value: Any) -> None:
-        if value in ("standardize", "minmax") and self.likelihood.support != "real":
+        curve, likelihood = parse(value).curve, self.likelihood
+        if curve is not None and curve not in likelihood.curves:
+            raise ValueError(
+                f"target {value!r} needs a likelihood whose mean is known after {curve!r}, such as 'normal'; got "
+                f"{type(likelihood).__name__}"
+            )
+        if value in ("standardize", "minmax") and likelihood.support == "positive":
+            raise ValueError(f"target must be on the scale of logarithms for positive values, or 'none', got {value!r}")
+        if value in ("standardize", "minmax") and likelihood.support != "real":
             raise ValueError(f"target must be 'none' for 0/1 values, categories and counts, got {value!r}")
 
     @weight.validator
@@ -66,21 +82,15 @@ class ModalityConfig(Checked):
             encoder=ConvEncoderConfig() if image else MLPEncoderConfig(),
             decoder=ConvDecoderConfig() if image else MLPDecoderConfig(),
             likelihood=likelihood,
-            input=_scaled(likelihood.default_input, modality.shape),
-            target=_scaled(likelihood.default_target, modality.shape),
+            input=shaped(likelihood.default_input, modality.shape),
+            target=shaped(likelihood.default_target, modality.shape),
         )
 
     @property
-    def scale(self) -> Literal["none", "standardize", "minmax", "channels", "image"]:
-        """The target that is built: 0/1 values, categories and counts are never scaled."""
-        return self.target if self.likelihood.support == "real" else "none"
-
-
-def _scaled(default: str, shape: Sequence[int]) -> Any:
-    """A likelihood's default scaling for values of a shape: images have one, three or four channels."""
-    if default != "standardize" or len(shape) == 1:
-        return default
-    return "image" if len(shape) == 3 and shape[0] in (1, 3, 4) else "channels"
+    def scale(self) -> str:
+        """The target that is built: 0/1 values, categories and counts are never scaled, positive values as logs."""
+        bent = parse(self.target).curve is not None
+        return self.target if bent or self.likelihood.support == "real" else "none"
 
 
 @frozen(kw_only=True)

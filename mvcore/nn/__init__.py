@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from mvcore.nn.protocols import Decoder as Decoder, Encoder as Encoder
     from mvcore.nn.resnet import ResNetDecoder as ResNetDecoder, ResNetEncoder as ResNetEncoder
     from mvcore.nn.specs import (
+        Conv1dDecoderConfig as Conv1dDecoderConfig,
+        Conv1dEncoderConfig as Conv1dEncoderConfig,
+        Conv3dDecoderConfig as Conv3dDecoderConfig,
+        Conv3dEncoderConfig as Conv3dEncoderConfig,
         ConvDecoderConfig as ConvDecoderConfig,
         ConvEncoderConfig as ConvEncoderConfig,
         MLPDecoderConfig as MLPDecoderConfig,
@@ -39,6 +43,10 @@ else:
             "protocols": ("Decoder", "Encoder"),
             "resnet": ("ResNetDecoder", "ResNetEncoder"),
             "specs": (
+                "Conv1dDecoderConfig",
+                "Conv1dEncoderConfig",
+                "Conv3dDecoderConfig",
+                "Conv3dEncoderConfig",
                 "ConvDecoderConfig",
                 "ConvEncoderConfig",
                 "MLPDecoderConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from attrs import field, frozen
 
@@ -44,6 +44,8 @@ class MLPDecoderConfig(DecoderConfig):
 class ConvEncoderConfig(EncoderConfig):
     """Convolutions of kernel 4 and stride 2, for images of any size from 8 × 8."""
 
+    dims: ClassVar[int] = 2
+
     channels: tuple[int, ...] = field(default=(32, 64, 128), validator=all_positive)
     """Channels after each halving of the image."""
 
@@ -52,8 +54,50 @@ class ConvEncoderConfig(EncoderConfig):
 class ConvDecoderConfig(DecoderConfig):
     """Transposed convolutions of kernel 4 and stride 2, for images of any size from 8 × 8."""
 
+    dims: ClassVar[int] = 2
+
     channels: tuple[int, ...] = field(default=(32, 64, 128), validator=all_positive)
     """Channels before each doubling of the image, from the last."""
+
+
+@frozen(kw_only=True)
+class Conv1dEncoderConfig(ConvEncoderConfig):
+    """Convolutions of kernel 4 and stride 2, for signals ``(channels, length)`` of any size."""
+
+    dims: ClassVar[int] = 1
+
+    channels: tuple[int, ...] = field(default=(32, 64, 128), validator=all_positive)
+    """Channels after each halving of the signal."""
+
+
+@frozen(kw_only=True)
+class Conv1dDecoderConfig(ConvDecoderConfig):
+    """Transposed convolutions of kernel 4 and stride 2, for signals ``(channels, length)`` of any size."""
+
+    dims: ClassVar[int] = 1
+
+    channels: tuple[int, ...] = field(default=(32, 64, 128), validator=all_positive)
+    """Channels before each doubling of the signal, from the last."""
+
+
+@frozen(kw_only=True)
+class Conv3dEncoderConfig(ConvEncoderConfig):
+    """Convolutions of kernel 4 and stride 2, for volumes ``(channels, depth, height, width)`` of any size."""
+
+    dims: ClassVar[int] = 3
+
+    channels: tuple[int, ...] = field(default=(16, 32, 64), validator=all_positive)
+    """Channels after each halving of the volume."""
+
+
+@frozen(kw_only=True)
+class Conv3dDecoderConfig(ConvDecoderConfig):
+    """Transposed convolutions of kernel 4 and stride 2, for volumes of any size."""
+
+    dims: ClassVar[int] = 3
+
+    channels: tuple[int, ...] = field(default=(16, 32, 64), validator=all_positive)
+    """Channels before each doubling of the volume, from the last."""
 
 
 @frozen(kw_only=True)
@@ -95,6 +139,30 @@ conv_decoder = ComponentSpec(
     config=ConvDecoderConfig,
     build="mvcore.nn.conv:build_decoder",
     summary="Convolutional decoder for images",
+)
+conv1d_encoder = ComponentSpec(
+    api=1,
+    config=Conv1dEncoderConfig,
+    build="mvcore.nn.conv:build_encoder",
+    summary="Convolutional encoder for signals",
+)
+conv1d_decoder = ComponentSpec(
+    api=1,
+    config=Conv1dDecoderConfig,
+    build="mvcore.nn.conv:build_decoder",
+    summary="Convolutional decoder for signals",
+)
+conv3d_encoder = ComponentSpec(
+    api=1,
+    config=Conv3dEncoderConfig,
+    build="mvcore.nn.conv:build_encoder",
+    summary="Convolutional encoder for volumes",
+)
+conv3d_decoder = ComponentSpec(
+    api=1,
+    config=Conv3dDecoderConfig,
+    build="mvcore.nn.conv:build_decoder",
+    summary="Convolutional decoder for volumes",
 )
 resnet_encoder = ComponentSpec(
     api=1,

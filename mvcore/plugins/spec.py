@@ -16,8 +16,8 @@ from mvcore.options import TrainingConfig
 if TYPE_CHECKING:
     from mvcore.data.schema import Schema
 
-#: The values that a likelihood gives a probability to: any number, 0 … 1, whole numbers from 0, categories.
-Support = Literal["real", "unit", "counts", "categories"]
+#: The values that a likelihood gives a probability to: any number, above 0, 0 … 1, whole numbers from 0, categories.
+Support = Literal["real", "positive", "unit", "counts", "categories"]
 API = 1  #: The plugin API of this mvcore; raised when a correct plugin would stop working.
 
 
@@ -74,7 +74,11 @@ class LikelihoodConfig(ComponentConfig):
     default_input: ClassVar[str] = "standardize"
     """The transform before an encoder of such values, unless the caller says otherwise."""
     default_target: ClassVar[str] = "standardize"
-    """The scale that it works on, unless the caller says otherwise; only real values have another than ``none``."""
+    """The scale that it works on, unless the caller says otherwise; only real and positive values have another than
+    ``none``."""
+    curves: ClassVar[tuple[str, ...]] = ()
+    """Which of ``log``, ``log1p`` and ``logit`` its target may have: those after which its mean is known, so that its
+    observations answer ``in_data_units`` for them."""
 
     def with_learned_scale(self) -> Self:
         """The same with a scale learned for each feature, where it has a scale to learn."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         RunData as RunData,
         data_of as data_of,
         model_folder as model_folder,
+        new_tables as new_tables,
         read as read,
         read_tables as read_tables,
         run_data as run_data,
@@ -21,6 +22,16 @@ else:
         __name__,
         {
             "rows": ("rows_for",),
-            "run": ("DataTable", "RunData", "data_of", "model_folder", "read", "read_tables", "run_data", "train"),
+            "run": (
+                "DataTable",
+                "RunData",
+                "data_of",
+                "model_folder",
+                "new_tables",
+                "read",
+                "read_tables",
+                "run_data",
+                "train",
+            ),
         },
     )

@@ -17,11 +17,12 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, evolve, field, frozen
 
 from mvcore import config as configs
 from mvcore.checked import Checked
 from mvcore.config.converter import unknown_key
+from mvcore.data.reading import Reading
 from mvcore.errors import ConfigError, ModelFileError
 from mvcore.options import TrainingConfig
 from mvcore.plugins.spec import DatasetConfig
@@ -34,6 +35,7 @@ from mvcore.validators import not_negative, share
 
 if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset
+    from mvcore.data.schema import Schema
     from mvcore.training.fit import Run
 
 
@@ -54,6 +56,26 @@ class DataTable(Checked):
     are text, in the first column."""
     likelihoods: Mapping[str, str] = field(factory=dict)
     """The likelihood of each modality of a folder; normal for those that are not named. Text needs ``categorical``."""
+    ids: str | None = None
+    """The column of the ids in each table of a folder; None: the first."""
+    labels: str | None = None
+    """A column of a table that holds labels, for evaluation alone; the model is not told it. Rows may lack theirs."""
+    categories: tuple[str, ...] = ()
+    """Columns that hold categories, text or numbers."""
+    context: tuple[str, ...] = ()
+    """Columns that are covariates, which every row needs; text is categories."""
+    separator: str | None = None
+    """Between the columns of ``.csv`` files; None: a comma."""
+    decimal: str = "."
+    """Before the decimals of a number."""
+    thousands: str | None = None
+    """Between the thousands of a number."""
+    encoding: str = "utf-8"
+    """Of text files."""
+    missing: tuple[str, ...] = ()
+    """Codes of unknown values, such as ``"<0.1"`` or ``"."``, beside nothing at all, NA, NaN, null and the like."""
+    sheets: Mapping[str, str] = field(factory=dict)
+    """The sheet of a spreadsheet that has several, by the name of the file without its ending."""
     train: float = field(default=0.8, validator=_share_of_rows)
     """Share of the rows to train on; the others are for evaluation. 1: there are none."""
     validation: float = field(default=0.0, validator=share)
@@ -67,6 +89,17 @@ class DataTable(Checked):
         """Refuses two sources, or none."""
         if (self.use is None) == (self.folder is None):
             raise ValueError("name one source, either use = '…' (a registered data set) or folder = '…'")
+        reading = self.reading
+        if self.use is not None and (reading != Reading() or self.labels or self.categories or self.context):
+            raise ValueError("how files are written, labels, categories and context are of a folder, not of use = '…'")
+
+    @property
+    def reading(self) -> Reading:
+        """How the files are written."""
+        return Reading(
+            ids=self.ids, separator=self.separator, decimal=self.decimal, thousands=self.thousands,
+            encoding=self.encoding, missing=self.missing, sheets=self.sheets,
+        )  # fmt: skip
 
 
 @final
@@ -111,6 +144,7 @@ def run_data(table: Mapping[str, Any], say: Callable[[str], object] | None = Non
     """
     import mvcore
     from mvcore.data.folders import with_categories
+    from mvcore.data.roles import as_categories, taken_out
     from mvcore.plugins.registry import Registry
 
     wanted = configs.structure_as(DataTable, table, path="data")
@@ -118,8 +152,10 @@ def run_data(table: Mapping[str, Any], say: Callable[[str], object] | None = Non
         data: MultimodalDataset = Registry.installed().build(wanted.use)
     else:
         categorical = [m for m, likelihood in wanted.likelihoods.items() if likelihood == "categorical"]
-        tables = with_categories(read_tables(str(wanted.folder), say), categorical)
-        data = mvcore.from_frames(tables, likelihoods=wanted.likelihoods)
+        read = read_tables(str(wanted.folder), say, wanted.reading)
+        tables, labels, context = taken_out(read, wanted.labels, wanted.context)
+        tables = with_categories(as_categories(tables, wanted.categories), categorical, wanted.reading)
+        data = mvcore.from_frames(tables, likelihoods=wanted.likelihoods, labels=labels, context=context)
     test = validation = None
     if wanted.train < 1:
         data, test = data.split(wanted.train, seed=wanted.seed)
@@ -238,19 +274,54 @@ def data_of(path: str | Path, tables: str | Path | None = None) -> RunData:
     return run_data(data)
 
 
-def read_tables(folder: str | Path, say: Callable[[str], object] | None = None) -> dict[str, Any]:
+def read_tables(
+    folder: str | Path, say: Callable[[str], object] | None = None, reading: Reading | None = None
+) -> dict[str, Any]:
     """The DataFrames of a folder by the names of their files, ``labs.csv`` as ``labs``; the first column is the index.
 
     Args:
         folder: The folder.
         say: Told of what is not read and of tables that share no id; by default a warning is logged.
+        reading: How the files are written.
 
     Raises:
         DataError: If the folder has no table, two of one name, or one that cannot be read.
     """
     from mvcore.data.folders import read_folder
 
-    return read_folder(Path(folder)) if say is None else read_folder(Path(folder), say)
+    if say is None:
+        return read_folder(Path(folder), reading=reading)
+    return read_folder(Path(folder), say, reading)
+
+
+def new_tables(model: str | Path, folder: str | Path, schema: Schema, say: Callable[[str], object]) -> dict[str, Any]:
+    """Tables of new rows as ``from_frames`` takes them, ``frames`` and ``context``, for a model of this schema.
+
+    Args:
+        model: The folder of the model, or of its run, whose config then says how the files are written.
+        folder: The folder of the tables.
+        schema: The model's.
+        say: As for ``read_tables``.
+
+    Raises:
+        DataError: If the tables can't be read, or lack covariates.
+    """
+    from mvcore.data.folders import with_categories
+    from mvcore.data.roles import as_categories, taken_out
+
+    wanted = DataTable(folder=str(folder))
+    if (Path(model) / "model").exists():
+        table = {k: v for k, v in config_of_run(Path(model))["data"].items() if k != "use"}
+        wanted = configs.structure_as(DataTable, {**table, "folder": str(folder)}, path="data")
+    here_too = {m: sheet for m, sheet in wanted.sheets.items() if (Path(folder) / f"{m}.xlsx").exists()}
+    reading = evolve(wanted.reading, sheets=here_too)  # modalities may be absent
+    read = read_tables(folder, say, reading)
+    here = {column for frame in read.values() for column in frame.columns}
+    labels = wanted.labels if wanted.labels in here else None  # new rows need none
+    tables, _, context = taken_out(read, labels, [c.name for c in schema.context])
+    known = [c for c in wanted.categories if c in here]
+    categorical = [spec.name for spec in schema if spec.category_names is not None]
+    return {"frames": with_categories(as_categories(tables, known), categorical, reading), "context": context}
 
 
 def summary(rows: RunData) -> str:

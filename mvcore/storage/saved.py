@@ -58,6 +58,8 @@ def content_of(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ModelFileError: If the weights are not finite, or not those that the config builds.
         NotPackagedError: If no installed distribution registers a component.
     """
+    if model.unpackaged:
+        raise NotPackagedError(*model.unpackaged[0])
     registry, state = Registry.installed(), model.state_dict()
     config = {
         "mvcore": {"format": FORMAT, "version": mvcore.__version__},

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LIKELIHOODS = (
     ("normal", "categorical", "poisson"),
     ("bernoulli", "laplace", "negative_binomial"),
-    ("student_t", "zero_inflated_negative_binomial", "categorical"),
+    ("student_t", "zero_inflated_negative_binomial", "log_normal"),
 )
 _CATEGORIES = 3
 
@@ -63,7 +63,8 @@ def _values(likelihood: str, shape: tuple[int, ...], generator: torch.Generator)
         return torch.randint(0, 2, shape, generator=generator).float()
     if likelihood in ("poisson", "negative_binomial", "zero_inflated_negative_binomial"):
         return torch.poisson(torch.full(shape, 3.0), generator=generator)
-    return torch.randn(shape, generator=generator)
+    values = torch.randn(shape, generator=generator)
+    return values.exp() if likelihood == "log_normal" else values
 
 
 def _filled(batch: Batch, schema: Schema, other: bool) -> Batch:

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -44,10 +44,17 @@ class Case:
         kind: A key of ``KINDS``.
         component: ``name`` or ``dist:name``.
         fields: Fields by name or dotted path, as for ``mvcore.create``.
+        shapes: Of a network, the shapes of the observations that it must take; None for any of some.
     """
 
-    def __init__(self, kind: str, component: str, fields: Mapping[str, Any] | None = None) -> None:
-        self.kind, self.component, self.fields = kind, component, dict(fields or {})
+    def __init__(
+        self,
+        kind: str,
+        component: str,
+        fields: Mapping[str, Any] | None = None,
+        shapes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        self.kind, self.component, self.fields, self.shapes = kind, component, dict(fields or {}), shapes
         self.registry = Registry.installed()
         self.spec = self.registry.spec(kind, component)
         self.world = LinearGaussian({"a": 5, "b": 6, "c": 4}, 2)

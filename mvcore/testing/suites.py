@@ -31,6 +31,9 @@ class Suite:
     """``name`` or ``dist:name`` of the component."""
     configs: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
     """Fields of each config to test, by name or dotted path."""
+    shapes: ClassVar[Sequence[Sequence[int]] | None] = None
+    """Of encoders and decoders: the shapes of the observations that they must take, such as ``[(3, 64, 64)]``. None: a
+    table, an image, a signal and a volume, of which they may refuse all but one."""
     expected_failures: ClassVar[Mapping[str, str]] = {}
     """Tests that must fail, each with the reason; one that passes is a failure."""
 
@@ -70,7 +73,7 @@ class Suite:
 def _test_of(check: Check) -> Any:
     def test(self: Suite, fields: Mapping[str, Any]) -> None:
         with torch.random.fork_rng(devices=[]):
-            check(Case(self.kind, self.component, fields))
+            check(Case(self.kind, self.component, fields, self.shapes))
 
     test.__name__, test.__doc__ = f"test_{check.__name__}", check.__doc__
     return test

@@ -33,6 +33,9 @@ FREE = ("checkpoint_epochs", "checkpoint_steps", "trackers")
 #: Options that may differ in a fork besides.
 FORKED = ("lr", "weight_decay", "clip_norm")
 
+#: And where a finished training has more epochs.
+EXTENDED = ("schedule", "patience")
+
 
 class Difference(NamedTuple):
     """A value in which two trainings differ, by its path."""
@@ -92,10 +95,12 @@ def read(folder: Path, expected: Mapping[str, Any], *, fork: bool = False) -> St
     state = _load(file)
     if state is None:
         return None
-    found = [difference for difference in differing(state, expected) if not (fork and _may_differ(difference))]
+    may = _MayDiffer(finished=state.progress.get("ended") is not None)
+    found = [difference for difference in differing(state, expected) if not (fork and may.differ(difference))]
     if found:
         shown = "\n  ".join(map(str, found[:6]))
-        hint = f" A fork may differ in {', '.join(FORKED)} and in the weights of the loss." if fork else ""
+        hint = f" A fork may differ in {', '.join(FORKED)}, in more epochs and in the weights of the loss; that of a " \
+            f"finished training with more epochs also in {', '.join(EXTENDED)}." if fork else ""  # fmt: skip
         raise CheckpointError(
             f"{str(file)!r} is of another training. What differs (there, here):\n  {shown}\n"
             f"Choose another folder, or give the training the same model, data and options.{hint}",
@@ -107,7 +112,7 @@ def read(folder: Path, expected: Mapping[str, Any], *, fork: bool = False) -> St
 def forked(state: State, expected: Mapping[str, Any]) -> list[str]:
     """The options in which a fork differs from what it goes on from."""
     differ = {difference.path for difference in differing(state, expected)}
-    return [name for name in FORKED if f"options.{name}" in differ]
+    return [name for name in ("epochs", *FORKED, *EXTENDED) if f"options.{name}" in differ]
 
 
 def differing(state: State, expected: Mapping[str, Any]) -> list[Difference]:
@@ -170,12 +175,20 @@ def _keep(file: Path) -> None:
 _WEIGHTS = re.compile(r"model\.config\.(loss\.|(.*\.)?(alpha|beta\w*|gamma|weight)(\.|$))")
 
 
-def _may_differ(difference: Difference) -> bool:
-    """Whether a fork may differ there: in the options of a step, and in the numbers by which losses are weighted."""
-    if difference.path in {f"options.{name}" for name in FORKED}:
-        return True
-    numbers = isinstance(difference.there, float) or isinstance(difference.here, float)
-    return numbers and bool(_WEIGHTS.match(difference.path))
+class _MayDiffer(NamedTuple):
+    """Where a fork may differ from what it goes on from."""
+
+    finished: bool
+
+    def differ(self, difference: Difference) -> bool:
+        """In the options of a step, in more epochs, and in the numbers by which losses are weighted."""
+        names = FORKED + (EXTENDED if self.finished else ())
+        if difference.path in {f"options.{name}" for name in names}:
+            return True
+        if difference.path == "options.epochs":
+            return bool(difference.here > difference.there)
+        numbers = isinstance(difference.there, float) or isinstance(difference.here, float)
+        return numbers and bool(_WEIGHTS.match(difference.path))
 
 
 def _summary(data: Rows) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from accelerate import Accelerator
@@ -18,13 +18,14 @@ from mvcore.data.align import aligned
 from mvcore.data.rows import Rows
 from mvcore.errors import CheckpointError, ConfigError, DataError
 from mvcore.models.base import Model
-from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
+from mvcore.options import Optimizer, Precision, Schedule, Tracker, TrainingConfig
 from mvcore.storage.lock import locked
 from mvcore.training import checkpoint as checkpoints
 from mvcore.training.arguments import check_flags, check_kind, folder_of, known_arguments, plain_number
 from mvcore.training.hooks import make_manager, names
 from mvcore.training.interrupts import Interrupts
 from mvcore.training.loop import Loop, lengths
+from mvcore.training.monitor import LOSS
 from mvcore.training.ranks import check_ranks, make_accelerator
 from mvcore.training.record import record_of
 from mvcore.training.tracking import check_trackers, tracked
@@ -57,12 +58,16 @@ def fit(
     batch_size: int | None = None,
     lr: float | None = None,
     seed: int | None = None,
+    optimizer: Optimizer | None = None,
     weight_decay: float | None = None,
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
     accumulate: int | None = None,
     precision: Precision | None = None,
     patience: int | None = None,
+    tolerance: float | None = None,
+    monitor: str | None = None,
+    mode: Literal["min", "max"] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     fork: bool = False,
@@ -74,7 +79,7 @@ def fit(
     hooks: bool = True,
     accelerator: Accelerator | None = None,
 ) -> Run:
-    """Trains a model on complete or partial rows with Adam.
+    """Trains a model on complete or partial rows.
 
     The model is trained in place and returned in the run. Under ``torchrun`` each batch is divided among the ranks.
     An option that is left out is as the recipe of the model's config has it (``mvcore describe`` shows it), which is
@@ -87,20 +92,25 @@ def fit(
         validation: Rows to choose the best epoch by.
         epochs: Passes over the rows in all, divided among the model's stages.
         batch_size: Rows of an optimizer step.
-        lr: Adam's learning rate.
+        lr: The learning rate.
         seed: Seed of torch's global generators and of the order of the rows.
-        weight_decay: Decoupled weight decay.
+        optimizer: ``adam``, ``adamw``, ``nadam``, ``radam``, ``rmsprop`` or ``sgd``.
+        weight_decay: Weight decay, decoupled but for ``rmsprop`` and ``sgd``.
         schedule: ``constant``, ``cosine``, ``one_cycle`` or ``plateau``.
         clip_norm: Largest norm of the gradient.
         accumulate: Micro-batches that a batch is divided into.
         precision: ``no``, ``bf16`` or ``fp16``.
-        patience: Epochs without a better validation loss after which the last stage ends.
+        patience: Epochs without a better monitor after which the last stage ends.
+        tolerance: By how much it has to become better for that.
+        monitor: What the best epoch is chosen by: ``validation_loss``, or the name of a metric's value.
+        mode: ``min`` or ``max``: which values of the monitor are better.
         checkpoint: A folder for checkpoints; None for none.
         resume: Whether to go on from the folder's checkpoint, if it has one; the run then ends with the weights and
             the history of one that was never interrupted, bit by bit on one machine.
         fork: Like ``resume``, but ``lr``, ``weight_decay``, ``clip_norm`` and the weights of the loss in the model's
-            config may differ from those of the checkpoint; the training goes on with those given here. The schedule
-            must be ``constant`` or ``plateau``.
+            config may differ from those of the checkpoint; the training goes on with those given here. ``epochs`` may
+            be more, and a finished training has these more, in its last stage; its ``schedule`` and ``patience`` may
+            differ, too. The schedule must be ``constant`` or ``plateau``.
         checkpoint_epochs: Epochs between two checkpoints.
         checkpoint_steps: Steps between two checkpoints inside an epoch.
         trackers: ``tensorboard``, ``mlflow``, ``wandb``, through accelerate.
@@ -119,9 +129,10 @@ def fit(
     check_flags(resume=resume, fork=fork, progress=progress, hooks=hooks)
     check_kind(accelerator, trackers)
     options = _options(
-        model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=weight_decay, schedule=schedule,
-        clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
-        checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=trackers or None,
+        model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, optimizer=optimizer, weight_decay=weight_decay,
+        schedule=schedule, clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
+        tolerance=tolerance, monitor=monitor, mode=mode, checkpoint_epochs=checkpoint_epochs,
+        checkpoint_steps=checkpoint_steps, trackers=trackers or None,
     )  # fmt: skip
     folder = folder_of(checkpoint)
     data, validation = _check(model, data, validation, options)
@@ -139,8 +150,11 @@ def fit(
             stack.enter_context(locked(folder))
         interrupts = stack.enter_context(Interrupts(active=folder is not None))
         loop = Loop(model, data, validation, options, accelerator, manager.hook, folder, interrupts)
+        if loop.monitor.metric is not None:
+            loop.monitor.measure(model)  # a name that there is not is found before the training
         if folder is not None:
             _take_up(loop, folder, resume=resume or fork, fork=fork)
+            stages = list(loop.extended(stages))
         stack.enter_context(tracked(accelerator, model, options))
         loop.tell("mvcore_fit_start", model=model, data=data, epochs=options.epochs)
         silent = not (progress and accelerator.is_main_process)
@@ -203,8 +217,11 @@ def _check(model: Model, data: Rows, validation: Rows | None, options: TrainingC
             raise DataError(
                 f"{name} must be a mvcore.MultimodalDataset; got {shown(rows)}. mvcore.from_frames makes one of tables."
             )
-    if options.patience is not None and validation is None:
-        raise DataError("Early stopping needs validation rows; give fit validation=…, or leave patience out.")
+    if validation is None and (options.patience is not None or options.monitor != LOSS):
+        raise DataError(
+            "Early stopping needs validation rows, and so does a monitor; give fit validation=…, or leave patience and "
+            "monitor out."
+        )
     data = aligned(data, model.schema, every=True)
     validation = None if validation is None else aligned(validation, model.schema, every=True)
     for part in [data] if validation is None else [data, validation]:

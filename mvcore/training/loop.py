@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
+import attrs
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -29,6 +30,8 @@ from mvcore.training import checkpoint, whole
 from mvcore.training.draws import Draws
 from mvcore.training.hooks import StopTraining
 from mvcore.training.interrupts import Interrupts
+from mvcore.training.monitor import Monitor
+from mvcore.training.optimizers import make_optimizer
 from mvcore.training.ranks import same_buffers
 from mvcore.training.state import Progress, State
 from mvcore.training.sums import Sums
@@ -74,6 +77,7 @@ class Loop:
         self.fingerprint: dict[str, Any] = {}
         self.draws = Draws(options.seed, accelerator.process_index, accelerator.num_processes)
         self.watch = Watch(model, accelerator)
+        self.monitor = Monitor(options, data, validation)
         self._optimizer: torch.optim.Optimizer | None = None
         self._schedule: Any = None
         self._loaded: State | None = None
@@ -92,8 +96,10 @@ class Loop:
         file = self._file
         whole.check_parts(file, state.model, self.model.state_dict())
         self.at = Progress.of(state.progress, file)
-        if self.at.kept is not None:
-            whole.check_parts(file, self.at.kept, self.model.state_dict())
+        ended = self.at.ended or {}
+        for weights in (self.at.kept, ended.get("kept"), ended.get("weights")):
+            if weights is not None:
+                whole.check_parts(file, weights, self.model.state_dict())
         if len(state.ranks) != self.accelerator.num_processes:
             whole.refuse(file, [f"it has {len(state.ranks)} ranks"])
         own = state.ranks[self.accelerator.process_index]
@@ -106,6 +112,16 @@ class Loop:
     def _file(self) -> Path:
         assert self.folder is not None
         return self.folder / checkpoint.FILE
+
+    def extended(self, stages: Sequence[tuple[Stage, int]]) -> Sequence[tuple[Stage, int]]:
+        """The stages, the last one with all epochs that are left, where a finished training has more epochs now."""
+        done = len(self.at.history)
+        if self.at.stage < len(stages) or self.at.ended is None or "epochs" not in self._forked:
+            return stages
+        self.model.load_state_dict(self.at.reopen())
+        if self.options.patience is not None and self.at.waited >= self.options.patience:
+            self.at.waited = 0
+        return [*stages[:-1], (stages[-1][0], self.options.epochs - done + self.at.epoch)]
 
     def tell(self, call: str, **what: Any) -> None:
         """Calls a hook, which may ask to stop."""
@@ -138,15 +154,14 @@ class Loop:
             with _frozen(stage):
                 self._stage(stage, epochs, bar, last=self.at.stage == len(stages) - 1)
             self.at.next_stage()
-            self._optimizer = self._schedule = self._loaded = None
             if self.at.stage == len(stages):
                 self._save()  # a finished training has nothing left to do when it is asked to go on
+            self._optimizer = self._schedule = self._loaded = None
 
     def _stage(self, stage: Stage, epochs: int, bar: tqdm[Any], *, last: bool) -> None:
         self.model.to(self.accelerator.device)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        adam = torch.optim.AdamW if self.options.weight_decay else torch.optim.Adam
-        chosen = adam(parameters, lr=self.options.lr, weight_decay=self.options.weight_decay, fused=True)
+        chosen = make_optimizer(parameters, self.options)
         self._optimizer, self._schedule = chosen, self._schedule_of(chosen, epochs)
         module, optimizer = self.accelerator.prepare(self.model, chosen)
         if self._loaded is not None:
@@ -157,7 +172,7 @@ class Loop:
         while self.at.epoch < epochs and not self._waited_enough(last):
             means = self._epoch(module, optimizer, stage, final=self.at.epoch == epochs - 1)
             row = {"epoch": len(self.at.history), "stage": stage.name, **means}
-            self._close(row, stage)
+            self._close(row, stage, last=last)
             self._track(row)
             self.tell("mvcore_epoch_end", model=self.model, row=row)
             shown = {"stage": stage.name} | {k: f"{row[k]:.4g}" for k in ("loss", "validation_loss") if k in row}
@@ -168,16 +183,20 @@ class Loop:
             if saves and not (ends and last):  # at the very end the finished training is saved instead
                 self._save()
             self._halt_if_asked(stage, saved=saves and not (ends and last))
+        if last and self.folder is not None:
+            self.at.end(self.model.state_dict())
         if self.at.kept is not None:
             self.model.load_state_dict(self.at.kept)
 
-    def _close(self, row: dict[str, Any], stage: Stage) -> None:
+    def _close(self, row: dict[str, Any], stage: Stage, *, last: bool) -> None:
         """Ends an epoch: its row of the history is complete."""
         self._settled = False
         same_buffers(self.model, self.accelerator)
         if self.validation is not None:
-            row["validation_loss"] = self._validate(stage)
-            self._judge(row["validation_loss"])
+            row["validation_loss"] = judged = self._validate(stage)
+            if last and self.monitor.metric is not None:
+                row[f"validation_{self.monitor.metric}"] = judged = self.monitor.measure(self.model)
+            self._judge(self.monitor.score(judged) if last else judged)
         self.at.history.append(row)
         self.at.epoch, self.at.batch, self.sums = self.at.epoch + 1, 0, Sums()
         if isinstance(self._schedule, lr_scheduler.ReduceLROnPlateau):
@@ -191,9 +210,11 @@ class Loop:
     def _waited_enough(self, last: bool) -> bool:
         return last and self.options.patience is not None and self.at.waited >= self.options.patience
 
-    def _judge(self, loss: float) -> None:
-        if loss < self.at.best:
-            self.at.best, self.at.waited, self.at.kept = loss, 0, copy.deepcopy(self.model.state_dict())
+    def _judge(self, score: float) -> None:
+        if score < self.at.best:
+            self.at.best, self.at.kept = score, copy.deepcopy(self.model.state_dict())
+        if score < self.at.reference - self.options.tolerance:
+            self.at.reference, self.at.waited = score, 0
         else:
             self.at.waited += 1
 
@@ -275,7 +296,8 @@ class Loop:
         if self.options.schedule == "cosine":
             return lr_scheduler.CosineAnnealingLR(optimizer, max(1, total))
         if self.options.schedule == "one_cycle":
-            return lr_scheduler.OneCycleLR(optimizer, self.options.lr, total_steps=total + 1)
+            momentum = "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
+            return lr_scheduler.OneCycleLR(optimizer, self.options.lr, total_steps=total + 1, cycle_momentum=momentum)
         if self.options.schedule == "plateau":
             return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10)
         return None
@@ -326,12 +348,28 @@ class Loop:
 
     def _forked_fields(self) -> list[str]:
         """What the optimizer's groups keep of the options that a fork changes."""
-        fields = {"lr": ["lr", "initial_lr"], "weight_decay": ["weight_decay", "decoupled_weight_decay"]}
+        fields = {
+            "lr": ["lr", "initial_lr"],
+            "schedule": list(_MOVED),
+            "weight_decay": ["weight_decay", "decoupled_weight_decay"],
+        }
         return [field for name in self._forked for field in fields.get(name, [])]
+
+    def _without_schedule(self, state: State, optimizer: torch.optim.Optimizer) -> State:
+        """The state of a training whose schedule has ended, as if it had had the one that begins now."""
+        own = None if self._schedule is None else _plain(self._schedule.state_dict())
+        if state.optimizer is None:
+            return attrs.evolve(state, schedule=own)
+        groups = zip(state.optimizer["param_groups"], optimizer.state_dict()["param_groups"], strict=True)
+        mixed = [{name: there.get(name, value) if name not in _MOVED else value for name, value in here.items()}
+                 for there, here in groups]  # fmt: skip
+        return attrs.evolve(state, schedule=own, optimizer={**state.optimizer, "param_groups": mixed})
 
     def _restore(self, optimizer: torch.optim.Optimizer) -> None:
         assert self._loaded is not None
         state, self._loaded = self._loaded, None
+        if "schedule" in self._forked:
+            state = self._without_schedule(state, optimizer)
         self._check_loaded(state, optimizer)
         if state.optimizer is not None:
             own = [{name: group[name] for name in self._forked_fields() if name in group} for group in
@@ -359,6 +397,10 @@ class Loop:
         }
         found = {"optimizer": state.optimizer, "schedule": state.schedule, "scaler": state.scaler}
         whole.check_parts(self._file, found, wanted)
+
+
+#: What schedules move in the groups of an optimizer.
+_MOVED = ("lr", "initial_lr", "max_lr", "min_lr", "betas", "momentum")
 
 
 class _frozen:

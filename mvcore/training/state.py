@@ -15,6 +15,9 @@ from torch import Tensor
 from mvcore.checked import Checked
 from mvcore.training.whole import is_number, refuse
 
+#: What a training keeps of the end of its last stage, beside the weights.
+_ENDED = ("stage", "epoch", "best", "reference", "waited", "kept")
+
 
 @final
 @define(kw_only=True)
@@ -32,16 +35,40 @@ class Progress:
     batch: int = 0
     """Batches that the epoch under way has had."""
     best: float = math.inf
-    """The smallest validation loss of the stage."""
+    """The best value of the monitor in the stage, such that smaller is better."""
+    reference: float = math.inf
+    """The last value that was better than the one before by more than the tolerance."""
     waited: int = 0
     """Epochs since then."""
     kept: dict[str, Tensor] | None = None
-    """The weights of that epoch; None without validation rows."""
+    """The weights of the best epoch; None without validation rows."""
+    ended: dict[str, Any] | None = None
+    """How the last stage ended, so that a finished training can have more epochs: the fields above, and its weights."""
 
     def next_stage(self) -> None:
         """Goes on to the beginning of the next stage."""
         self.stage, self.epoch, self.batch = self.stage + 1, 0, 0
-        self.best, self.waited, self.kept = math.inf, 0, None
+        self.best, self.reference, self.waited, self.kept = math.inf, math.inf, 0, None
+
+    def end(self, weights: Mapping[str, Tensor]) -> None:
+        """Notes how the last stage ended, before the weights of the best epoch take the place of the last ones.
+
+        Args:
+            weights: The last ones.
+        """
+        last = {name: value.detach().clone() for name, value in weights.items()}
+        self.ended = {"weights": last, **{name: getattr(self, name) for name in _ENDED}}
+
+    def reopen(self) -> dict[str, Tensor]:
+        """Goes back to before the end of the last stage; gives the weights of then."""
+        assert self.ended is not None
+        ended, self.ended = self.ended, None
+        for name, value in ended.items():
+            if name != "weights":
+                setattr(self, name, value)
+        self.batch = 0
+        weights: dict[str, Tensor] = ended["weights"]
+        return weights
 
     def plain(self) -> dict[str, Any]:
         """What a checkpoint keeps of it; the history as text, which is what its reader trusts least."""
@@ -59,10 +86,22 @@ class Progress:
         faults = [
             f"progress.{n} is no count" for n in counts if type(plain[n]) is not int or not is_number(plain[n], least=0)
         ]
-        faults += [] if isinstance(plain["best"], float) else ["progress.best is no number"]
+        faults += [f"progress.{n} is no number" for n in ("best", "reference") if not isinstance(plain[n], float)]
+        faults += _faults_of_end(plain["ended"])
         history = _rows(plain["history"])
         refuse(file, faults + (["progress.history has no rows of epochs"] if history is None else []))
         return cls(**{**plain, "history": history})
+
+
+def _faults_of_end(ended: Any) -> list[str]:
+    """What keeps a mapping from saying how a stage ended; the weights in it are looked at beside the model's."""
+    if ended is None:
+        return []
+    if not isinstance(ended, Mapping) or set(ended) != {"weights", *_ENDED}:
+        return ["progress.ended has other entries"]
+    counts = [n for n in ("stage", "epoch", "waited") if type(ended[n]) is not int or not is_number(ended[n], least=0)]
+    numbers = [n for n in ("best", "reference") if not isinstance(ended[n], float)]
+    return [f"progress.ended.{n} is no number" for n in [*counts, *numbers]]
 
 
 def _rows(text: Any) -> list[dict[str, Any]] | None:

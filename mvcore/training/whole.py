@@ -17,6 +17,16 @@ from torch import Tensor
 from mvcore.errors import CheckpointError
 
 _MOST = 2**63  # of a number that torch can hold
+_ADAM = (("step",), ("exp_avg", "exp_avg_sq"))
+#: What each optimizer keeps of a parameter: numbers, and tensors of its shape.
+_STATES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "Adam": _ADAM,
+    "AdamW": _ADAM,
+    "RAdam": _ADAM,
+    "NAdam": (("step", "mu_product"), _ADAM[1]),
+    "RMSprop": (("step",), ("square_avg",)),
+    "SGD": ((), ("momentum_buffer",)),
+}
 
 
 def check_parts(file: Path, found: Any, wanted: Any) -> None:
@@ -50,7 +60,7 @@ def rank_parts(found: Mapping[str, Any], states: Mapping[str, Tensor]) -> dict[s
 
 
 def optimizer_parts(optimizer: torch.optim.Optimizer, found: Any, free: Sequence[str] = ()) -> dict[str, Any]:
-    """What the state of an Adam must be like; a parameter that never had a gradient has none.
+    """What the state of an optimizer must be like; a parameter that never had a gradient has none.
 
     Args:
         optimizer: The optimizer, as it is made.
@@ -64,8 +74,9 @@ def optimizer_parts(optimizer: torch.optim.Optimizer, found: Any, free: Sequence
             mine |= {name: other[name] for name in free if isinstance(other, Mapping) and name in other}
     have = found.get("state", {}) if isinstance(found, Mapping) else {}
     parameters = dict(enumerate(p for group in optimizer.param_groups for p in group["params"]))
+    numbers, alike = _STATES[type(optimizer).__name__]
     moments = {
-        i: {"step": torch.zeros(()), "exp_avg": p.detach(), "exp_avg_sq": p.detach()}
+        i: {**{name: torch.zeros(()) for name in numbers}, **{name: p.detach() for name in alike}}
         for i, p in parameters.items()
         if not isinstance(have, Mapping) or i in have
     }

@@ -29,6 +29,29 @@ class TestConvEncoder(EncoderSuite):
     configs = ({"channels": [4, 4]},)
 
 
+class TestConv1dEncoder(EncoderSuite):
+    component = "mvcore:conv1d"
+    configs = ({"channels": [4, 4]}, {})
+    shapes = ((1, 1), (2, 9), (3, 32))
+
+
+class TestConv1dDecoder(DecoderSuite):
+    component = "mvcore:conv1d"
+    configs = ({"channels": [4, 4]},)
+    shapes = ((1, 1), (2, 9), (3, 32))
+
+
+class TestConv3dEncoder(EncoderSuite):
+    component = "mvcore:conv3d"
+    configs = ({"channels": [4, 4]},)
+
+
+class TestConv3dDecoder(DecoderSuite):
+    component = "mvcore:conv3d"
+    configs = ({"channels": [4, 4]},)
+    shapes = ((1, 2, 3, 5), (2, 8, 8, 8))
+
+
 class TestMLPDecoder(DecoderSuite):
     component = "mvcore:mlp"
     configs = ({"hidden": [8], "layer_norm": True}, {"hidden": []})
@@ -42,6 +65,11 @@ class TestConvDecoder(DecoderSuite):
 class TestNormal(LikelihoodSuite):
     component = "mvcore:normal"
     configs = ({}, {"learn_scale": "predicted"}, {"scale": 0.3, "learn_scale": "feature"})
+
+
+class TestLogNormal(LikelihoodSuite):
+    component = "mvcore:log_normal"
+    configs = ({"scale": 0.5}, {"scale": 0.3, "learn_scale": "feature"})
 
 
 class TestLaplace(LikelihoodSuite):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from click.testing import CliRunner
 import mvcore
 from mvcore import runs
 from mvcore.cli import main
-from mvcore.errors import DataError
+from mvcore.data.folders import read_folder
+from mvcore.errors import DataError, MissingExtraError
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -167,3 +169,13 @@ def test_text_is_refused_in_words_of_files_and_read_where_the_config_calls_it_ca
     filled = pd.read_csv(tmp_path / "filled/kinds.csv", index_col=0)
     assert (filled.loc[index[2:]] == kinds.iloc[2:]).all(axis=None)
     assert set(filled["sex"]) == {"f", "m"}
+
+
+@pytest.mark.parametrize(("name", "module"), [("labs.xlsx", "openpyxl"), ("labs.parquet", "pyarrow.parquet")])
+def test_a_missing_package_is_named_by_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    (tmp_path / name).write_bytes(b"")
+    monkeypatch.setitem(sys.modules, module, None)  # what Python answers where it is not installed
+    with pytest.raises(MissingExtraError, match=rf"'{name}' needs .*pip install \"mvcore\[frames\]\""):
+        read_folder(tmp_path)
