@@ -65,7 +65,7 @@ def _asked(run: Path | str, data: Path | None) -> tuple[Model, MultimodalDataset
 
     if data is not None and runs.model_folder(run) == run:
         model = loaded(run)
-        return model, runs.rows_for(model, data, partial(click.echo, err=True)), None
+        return model, runs.rows_for(model, run, data, partial(click.echo, err=True)), None
     if isinstance(run, str):
         raise DataError(f"{run} is a saved model, which knows no data; name a folder of tables by --data.")
     rows = runs.data_of(run, data)

@@ -35,7 +35,7 @@ def command(model: Path | str, data: Path, out: Path, interval: float | None, dr
     refuse_full(out)
     found = loaded(model)
     say = partial(click.echo, err=True)
-    rows = mvcore.from_frames(**runs.new_tables(model, data, found.schema, say), schema=found.schema)
+    rows = runs.rows_for(found, model, data, say)
     filled = mvcore.impute(found, rows, interval=interval, K=draws, seed=seed)
     with whole_folder(out) as folder:
         for name, part in filled.items():

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from attrs import Attribute, evolve, field, frozen
+from attrs import Attribute, field, frozen
 
 from mvcore import config as configs
 from mvcore.checked import Checked
@@ -35,7 +35,6 @@ from mvcore.validators import not_negative, share
 
 if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset
-    from mvcore.data.schema import Schema
     from mvcore.training.fit import Run
 
 
@@ -292,36 +291,6 @@ def read_tables(
     if say is None:
         return read_folder(Path(folder), reading=reading)
     return read_folder(Path(folder), say, reading)
-
-
-def new_tables(model: str | Path, folder: str | Path, schema: Schema, say: Callable[[str], object]) -> dict[str, Any]:
-    """Tables of new rows as ``from_frames`` takes them, ``frames`` and ``context``, for a model of this schema.
-
-    Args:
-        model: The folder of the model, or of its run, whose config then says how the files are written.
-        folder: The folder of the tables.
-        schema: The model's.
-        say: As for ``read_tables``.
-
-    Raises:
-        DataError: If the tables can't be read, or lack covariates.
-    """
-    from mvcore.data.folders import with_categories
-    from mvcore.data.roles import as_categories, taken_out
-
-    wanted = DataTable(folder=str(folder))
-    if (Path(model) / "model").exists():
-        table = {k: v for k, v in config_of_run(Path(model))["data"].items() if k != "use"}
-        wanted = configs.structure_as(DataTable, {**table, "folder": str(folder)}, path="data")
-    here_too = {m: sheet for m, sheet in wanted.sheets.items() if (Path(folder) / f"{m}.xlsx").exists()}
-    reading = evolve(wanted.reading, sheets=here_too)  # modalities may be absent
-    read = read_tables(folder, say, reading)
-    here = {column for frame in read.values() for column in frame.columns}
-    labels = wanted.labels if wanted.labels in here else None  # new rows need none
-    tables, _, context = taken_out(read, labels, [c.name for c in schema.context])
-    known = [c for c in wanted.categories if c in here]
-    categorical = [spec.name for spec in schema if spec.category_names is not None]
-    return {"frames": with_categories(as_categories(tables, known), categorical, reading), "context": context}
 
 
 def summary(rows: RunData) -> str:

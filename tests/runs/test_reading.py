@@ -100,7 +100,7 @@ def _trained(folder: Path) -> Path:
 
 def test_labels_of_some_rows_are_probed_and_new_rows_need_none(folder: Path) -> None:
     out = _trained(folder)
-    report = run("evaluate", out, "--data", folder, "--metric", "linear_probe", "--json")
+    report = run("evaluate", out, "--data", folder, "--metric", "linear_probe", "--json", "--quiet")
     assert report.exit_code == 0, report.output
     assert "linear_probe/observed" in report.output
     new = folder.parent / "new"

@@ -77,7 +77,7 @@ def test_a_cohort_goes_from_tables_to_filled_tables(folder: Path) -> None:
     assert [row["epoch"] for row in history] == [0, 1, 2]
     assert all("validation_loss" in row for row in history)
 
-    report = json.loads(done("evaluate", folder / "run", "--metric", "log_likelihood", "--json"))
+    report = json.loads(done("evaluate", folder / "run", "--metric", "log_likelihood", "--json", "--quiet"))
     assert np.isfinite(report["values"]["log_likelihood"])
     done("evaluate", folder / "run", "--metric", "imputation", "--out", folder / "report")
     assert {"report.json", "report.md"} <= {file.name for file in (folder / "report").iterdir()}
