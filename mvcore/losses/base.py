@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
+import torch
 from torch import Tensor, nn
 
 from mvcore.errors import DataError
@@ -26,9 +27,8 @@ class LossOutput:
     @classmethod
     def from_rows(cls, rows: dict[str, Tensor]) -> LossOutput:
         """The sum of terms ``(B,)``, each taken as its mean over the rows; 0 for a batch without rows."""
-        means = {name: values.sum() / max(1, len(values)) for name, values in rows.items()}
-        first, *others = means.values()
-        return cls(sum(others, start=first), {name: mean.detach() for name, mean in means.items()})
+        means = torch.stack(list(rows.values())).sum(1) / max(1, len(next(iter(rows.values()))))
+        return cls(means.sum(), dict(zip(rows, means.detach().unbind(), strict=True)))
 
 
 class Loss(Protocol):
@@ -42,8 +42,14 @@ class Loss(Protocol):
         ...
 
 
-def warmed(beta: float, epochs: float, epoch: float) -> float:
-    """β grown linearly from 0 over the first epochs; ``epoch`` counts those trained so far, with a fraction."""
+def warmed(beta: float, epochs: float, epoch: float | Tensor) -> float:
+    """β grown linearly from 0 over the first epochs; ``epoch`` counts those trained so far, with a fraction.
+
+    In a step that is captured the epoch is a tensor (), and so is what is returned.
+    """
+    if isinstance(epoch, Tensor):
+        grown: Any = beta * (epoch / epochs).clamp(max=1) if epochs else beta
+        return grown  # type: ignore[no-any-return]
     return beta if epoch >= epochs else beta * epoch / epochs
 
 

@@ -18,7 +18,7 @@ from mvcore.data.align import aligned
 from mvcore.data.rows import Rows
 from mvcore.errors import CheckpointError, ConfigError, DataError
 from mvcore.models.base import Model
-from mvcore.options import Precision, Schedule, Tracker, TrainingConfig
+from mvcore.options import Graphs, Precision, Schedule, Tracker, TrainingConfig
 from mvcore.storage.lock import locked
 from mvcore.training import checkpoint as checkpoints
 from mvcore.training.arguments import check_flags, check_kind, folder_of, known_arguments, plain_number
@@ -62,6 +62,7 @@ def fit(
     clip_norm: float | None = None,
     accumulate: int | None = None,
     precision: Precision | None = None,
+    graphs: Graphs | None = None,
     patience: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -94,6 +95,7 @@ def fit(
         clip_norm: Largest norm of the gradient.
         accumulate: Micro-batches that a batch is divided into.
         precision: ``no``, ``bf16`` or ``fp16``.
+        graphs: ``auto`` or ``off``: whether steps on a CUDA device are captured, where they can be.
         patience: Epochs without a better validation loss after which the last stage ends.
         checkpoint: A folder for checkpoints; None for none.
         resume: Whether to go on from the folder's checkpoint, if it has one; the run then ends with the weights and
@@ -120,7 +122,7 @@ def fit(
     check_kind(accelerator, trackers)
     options = _options(
         model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, weight_decay=weight_decay, schedule=schedule,
-        clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
+        clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience, graphs=graphs,
         checkpoint_epochs=checkpoint_epochs, checkpoint_steps=checkpoint_steps, trackers=trackers or None,
     )  # fmt: skip
     folder = folder_of(checkpoint)
