@@ -66,6 +66,13 @@ class HandwrittenMoPoE:
         self.prior[-1] = float(prior_expert == "full")
         self.optimizer = torch.optim.Adam(networks.parameters(), lr=LEARNING_RATE, fused=True)
 
+    def to(self, device: torch.device) -> HandwrittenMoPoE:
+        """Moves networks and constants, before the first step."""
+        for module in (*self.encoders.values(), *self.decoders.values()):
+            module.to(device)
+        self.S, self.prior = self.S.to(device), self.prior.to(device)
+        return self
+
     def complete_loss(self, x: dict[str, Tensor]) -> Loss:
         """The loss of rows that have all modalities: ``x[m]`` (B, *shape)."""
         M, B, D = len(x), len(next(iter(x.values()))), self.latent_dim
@@ -73,7 +80,7 @@ class HandwrittenMoPoE:
         precision = (-2.0 * encoded[..., D:]).exp()
         natural = precision * encoded[..., :D]
         kl = _kl(*self._fuse(precision, natural)).sum() / (len(self.S) * B)
-        z = self._draw(precision, natural, torch.randint(len(self.S), (B,)))
+        z = self._draw(precision, natural, torch.randint(len(self.S), (B,), device=self.S.device))
         nll = torch.stack([_nll(self.decoders[m](z), v) for m, v in x.items()]).sum() / B
         return Loss(nll + self.beta * kl, kl)
 
@@ -88,6 +95,23 @@ class HandwrittenMoPoE:
         kl = _kl(P[component, row], eta[component, row]).sum(-1) @ weight[component, row] / B
         z = self._draw(precision, natural, torch.multinomial(weight.T, 1).squeeze(1))
         nll = torch.stack([_nll(self.decoders[m](z[rows[m]]), v) for m, v in x.items()]).sum() / B
+        return Loss(nll + self.beta * kl, kl)
+
+    def padded_loss(self, x: dict[str, Tensor], observed: Tensor) -> Loss:
+        """The loss of rows ``x[m]`` (B, *shape), finite where absent, ``observed`` (B, M): of one shape for all."""
+        B, D = len(observed), self.latent_dim
+        have = observed.T[..., None]
+        encoded = torch.stack([self.encoders[m].network(v) for m, v in x.items()])
+        precision = (-2.0 * encoded[..., D:]).exp() * have
+        natural = precision * encoded[..., :D]
+        exists = self.S @ (~observed).T.float() == 0
+        weight = exists / exists.sum(0)
+        P, eta = self._fuse(precision, natural)
+        kl = (_kl(P.where(exists[..., None], 1.0), eta).sum(-1) * weight).sum() / B
+        z = self._draw(precision, natural, torch.multinomial(weight.T, 1).squeeze(1))
+        errors = torch.stack([(self.decoders[m](z) - v).square().flatten(1).sum(1) for m, v in x.items()])
+        size = next(iter(x.values()))[0].numel()
+        nll = ((0.5 * errors.T + _LOG_NORMALIZER * size) * observed).sum() / B
         return Loss(nll + self.beta * kl, kl)
 
     def loss(self, rows: Rows) -> Loss:

@@ -12,6 +12,7 @@ from mvcore.validators import ranged
 
 __all__ = [
     "Estimator",
+    "Graphs",
     "Optimizer",
     "Pattern",
     "Precision",
@@ -24,6 +25,7 @@ __all__ = [
 Estimator = Literal["predictive", "ratio", "reweighted"]  #: See ``Model.conditional_log_likelihood``.
 Optimizer = Literal["adam", "adamw", "nadam", "radam", "rmsprop", "sgd"]
 Precision = Literal["no", "bf16", "fp16"]
+Graphs = Literal["auto", "off"]
 Schedule = Literal["constant", "cosine", "one_cycle", "plateau"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 _COUNT = ranged(1, 10**9)
@@ -57,6 +59,9 @@ class TrainingConfig(Checked):
     of the whole batch."""
     precision: Precision = field(default="no", validator=validators.in_(get_args(Precision)))
     """Mixed precision of the networks; fusion, divergences and densities stay in float32."""
+    graphs: Graphs = field(default="auto", validator=validators.in_(get_args(Graphs)))
+    """On a CUDA device, whether steps are captured as CUDA graphs: ``auto``, where the model's can be. Rows are then
+    padded, which adds nothing to loss and gradients; noise is another than of steps that are launched one by one."""
     patience: int | None = field(default=None, validator=_COUNT)
     """Epochs without a better ``monitor`` after which the last stage ends; None: it has all its epochs."""
     tolerance: float = field(default=0.0, validator=ranged(0, 1e30))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from mvcore.data.context import covariates, row_factors
 from mvcore.errors import DataError
 
 
-@final
 class Batch:
     """Rows with their observed modalities, packed: ``x[m]`` has one entry for each row that has m.
 
@@ -105,6 +104,11 @@ class Batch:
             return self.observed[:, self.names.index(name)]
         return torch.zeros(len(self), dtype=torch.bool)
 
+    def mask(self, name: str) -> Tensor | None:
+        """Which rows have the modality ``(B,)``, on the batch's device; None where all have it."""
+        have = self.column(name)
+        return None if bool(have.all()) else _to(have, self.device)
+
     def values(self, name: str) -> tuple[Tensor, Tensor | None]:
         """The observations of a modality ``(n_m, *shape)``, and which of their cells are known; None where all are."""
         return self.x[name], self.cells.get(name)
@@ -122,6 +126,28 @@ class Batch:
         out = values.new_full((self.observed.numel(), *values.shape[1:]), fill)
         spread: Tensor = out.index_copy(0, index, values).unflatten(0, (len(self.names), len(self)))
         return spread
+
+    def placed(self, name: str, values: Tensor, fill: float | Tensor = 0.0) -> Tensor:
+        """A modality's ``(n_m, …)`` at its rows: ``(B, …)``, ``fill`` where a row lacks the modality."""
+        rows = self.rows(name)
+        if len(rows) == len(self):
+            return values
+        shape = len(self), *values.shape[1:]
+        full = fill if isinstance(fill, Tensor) else values.new_full(shape, fill)
+        return full.expand(shape).index_copy(0, rows, values)
+
+    def present(self) -> Tensor | None:
+        """The rows ``(R,)``, on the host, that have something of the batch; None where all have."""
+        have = self.observed.any(1)
+        return None if bool(have.all()) else have.nonzero().squeeze(1)
+
+    def having(self, name: str, rows: Tensor) -> Tensor:
+        """Which of some rows ``(N,)``, on the host, have a value of the modality that can be scored."""
+        return self.column(name)[rows]
+
+    def index(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+        """An index that is made on the host, on the batch's device; it is made, and moved, once."""
+        return self._cached(("index", key), make)
 
     def match(self, name: str, rows: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Pairs that a modality's likelihood needs, and the packed observation of each.

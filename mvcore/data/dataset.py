@@ -143,6 +143,11 @@ class MultimodalDataset:
         """Some rows, by index or bool mask, or all, as one batch."""
         return as_read_batch(self._batch if rows is None else self._batch.select(rows), self.schema)
 
+    @property
+    def held(self) -> Batch:
+        """All rows as they are held: small integers and booleans in their own width."""
+        return self._batch
+
     def batches(self, size: int, *, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """All rows in batches of at most ``size``: in order, or shuffled by a generator."""
         return rows_of.batches(self, size, generator=generator)
@@ -158,6 +163,13 @@ class MultimodalDataset:
     def dense(self, name: str) -> tuple[Tensor, Tensor]:
         """One modality ``(n, *shape)``, 0 where a row does not have it, and the mask ``(n,)`` of the rows that do."""
         return rows_of.dense(self, name)
+
+    def to(self, device: torch.device | str) -> MultimodalDataset:
+        """The data set with its values on a device, where a training then selects its batches.
+
+        ``observed``, labels and ids stay on the host.
+        """
+        return self._replace(self._batch.to(device), torch.arange(len(self)))
 
     def select(self, rows: Any) -> MultimodalDataset:
         """The data set of some rows, by index or bool mask."""

@@ -45,6 +45,23 @@ def kept_at_random(observed: Tensor, rate: float, generator: torch.Generator | N
     return kept
 
 
+def kept_on_device(observed: Tensor, rate: float) -> Tensor:
+    """What ``kept_at_random`` draws, from the same distribution, in as many operations whatever is drawn.
+
+    A modality is kept with probability 1 − rate once another one is, and until then with (1 − rate) / (1 − rate^r), r
+    being how many the row has from it on: that is its probability given that something is kept.
+    """
+    draws = torch.rand(observed.shape, dtype=torch.float64, device=observed.device)
+    left = observed.flip(1).cumsum(1).flip(1).double()  # those from each on
+    first = (1 - rate) / (1 - rate ** left.clamp(min=1))
+    kept = torch.zeros_like(observed[:, 0])
+    columns = []
+    for have, draw, chance in zip(observed.unbind(1), draws.unbind(1), first.unbind(1), strict=True):
+        columns.append(have & (draw < torch.where(kept, 1 - rate, chance)))
+        kept = kept | columns[-1]
+    return torch.stack(columns, 1)
+
+
 def mar(data: MultimodalDataset, rate: float, *, strength: float = 2.0, seed: int) -> MultimodalDataset:
     """Hides modalities at random given what is kept (MAR): by the value of a modality that the row keeps.
 

@@ -152,23 +152,27 @@ class DiagonalNormal(Diagonal):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats."""
-        squares = ((z - self.loc) / self.scale).square().sum(-1)
-        return -0.5 * squares - self.log_scale.sum(-1) - self.loc.shape[-1] * _HALF_LOG_2PI
+        if self.standard:
+            return -0.5 * z.square().sum(-1) - z.shape[-1] * _HALF_LOG_2PI
+        distances = (z - self.loc) / self.scale
+        inner = torch.addcmul(self.log_scale, distances, distances, value=0.5)
+        return -self.loc.shape[-1] * _HALF_LOG_2PI - inner.sum(-1)
 
     def kl(self, prior: DiagonalNormal) -> Tensor:
         """Closed form, a factor 2 faster than through torch.distributions."""
         if prior.standard:
             inner = torch.addcmul(self._variance, self.loc, self.loc) + self._log_precision
             return 0.5 * (inner.sum(-1) - inner.shape[-1])
-        ratio = (self.scale / prior.scale).square()
-        shift = ((self.loc - prior.loc) / prior.scale).square()
-        return 0.5 * (ratio + shift - 1).sum(-1) - (self.log_scale - prior.log_scale).sum(-1)
+        further = self.log_scale - prior.log_scale
+        shift = (self.loc - prior.loc) * torch.exp(-prior.log_scale)
+        inner = torch.addcmul(torch.exp(2 * further), shift, shift) - 2 * further
+        return 0.5 * (inner.sum(-1) - inner.shape[-1])
 
     @cached_property
     def _precision(self) -> Tensor:
-        """Natural precisions, made safe before any division: a where after it gives NaN gradients."""
+        """Natural precisions, 1 in place of 0 before any division; the gradient of a sum takes no pass over memory."""
         precision = self.parameters[0]
-        return precision.where(precision > 0, 1)
+        return precision + (precision <= 0)
 
     @cached_property
     def _variance(self) -> Tensor:
@@ -189,15 +193,17 @@ class DiagonalLaplace(Diagonal):
         return math.sqrt(2) * self.scale
 
     def noise(self, shape: torch.Size) -> Tensor:
-        """Standard Laplace draws: the difference of two exponential ones, −log u each with u in (0, 1]."""
-        first, second = torch.rand(2, *shape, dtype=self.loc.dtype, device=self.loc.device)
-        noise: Tensor = ((1 - first) / (1 - second)).log()
+        """Standard Laplace draws: the difference of two exponential ones."""
+        first, second = torch.empty(2, *shape, dtype=self.loc.dtype, device=self.loc.device).exponential_()
+        noise: Tensor = first - second
         return noise
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density in nats."""
-        distances = ((z - self.loc).abs() / self.scale).sum(-1)
-        return -distances - self.log_scale.sum(-1) - self.loc.shape[-1] * math.log(2)
+        if self.standard:
+            return -z.abs().sum(-1) - z.shape[-1] * math.log(2)
+        inner = torch.addcdiv(self.log_scale, (z - self.loc).abs(), self.scale)
+        return -self.loc.shape[-1] * math.log(2) - inner.sum(-1)
 
     def kl(self, prior: DiagonalLaplace) -> Tensor:
         r"""Closed form :math:`\log(s/b) + |\mu|/s + (b/s) e^{-|\mu|/b} - 1`, summed over the dimensions."""

@@ -36,8 +36,7 @@ class JointDistribution:
         drawn = {}
         for name, density in self.private.items():
             rows = density.expand(latents.size)
-            pairs = rows if latents.rows is None else rows.take(latents.row_index(density.loc.device))
-            drawn[f"private/{name}"] = pairs.rsample(K)
+            drawn[f"private/{name}"] = rows.map(latents.per_row).rsample(K)
         return latents.with_values(drawn)
 
     def log_prob(self, latents: Latents) -> Tensor:
@@ -51,16 +50,16 @@ class JointDistribution:
         """Log-density ``(K, N)`` of one private latent; 0 in rows without the modality."""
         density, z = self.private[name], latents[f"private/{name}"]
         if latents.rows is not None and len(density.loc) > 1:
-            density = density.take(latents.row_index(z.device))
-        if self.batch is None:
-            return density.log_prob(z)
-        have = latents.per_row(self._have(name).to(z.device, non_blocking=True))
-        return density.log_prob(z).where(have, 0)
+            density = density.map(latents.per_row)
+        have = None if self.batch is None else self.batch.mask(name)
+        scored = density.log_prob(z)
+        return scored if have is None else scored.where(latents.per_row(have), 0)
 
     def private_kl(self, prior: JointDistribution) -> dict[str, Tensor]:
         """KL of each private density from the prior's ``(B,)``, 0 in rows without the modality."""
+        masks = {m: None if self.batch is None else self.batch.mask(m) for m in self.private}
         pairs = {m: q.kl(prior.private[m]) for m, q in self.private.items()}
-        return {m: kl.where(self._have(m).to(kl.device, non_blocking=True), 0) for m, kl in pairs.items()}
+        return {m: kl if (have := masks[m]) is None else kl.where(have, 0) for m, kl in pairs.items()}
 
     def detach(self) -> JointDistribution:
         """The same density, its parameters cut from the graph."""
@@ -77,7 +76,3 @@ class JointDistribution:
         shared = self.shared.stddev()[None]
         private = {f"private/{m}": q.stddev.expand(shared.shape[1], -1)[None] for m, q in self.private.items()}
         return Latents({"shared": shared, **private}, shared.shape[1])
-
-    def _have(self, name: str) -> Tensor:
-        assert self.batch is not None
-        return self.batch.column(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class Latents:
     rows: Tensor | None = None
     component: Tensor | None = None
     log_weight: Tensor | None = None
-    _index: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _index: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.values[name]
@@ -44,6 +44,18 @@ class Latents:
     def K(self) -> int:
         """Draws of each pair."""
         return next(iter(self.values.values())).shape[0]
+
+    @property
+    def repeats(self) -> int:
+        """How many pairs each row has, where the pairs are all rows in order, again and again; 0 where they are not."""
+        if self.rows is None:
+            return 1
+        if "repeats" not in self._index:
+            count, left = divmod(len(self.rows), max(1, self.size))
+            in_order = count > 0 and not left and torch.equal(self.rows, torch.arange(self.size).repeat(count))
+            self._index["repeats"] = count if in_order else 0
+        repeats: int = self._index["repeats"]
+        return repeats
 
     def with_values(self, values: Mapping[str, Tensor]) -> Latents:
         """The same pairs, some values added or replaced."""
@@ -75,16 +87,16 @@ class Latents:
 
     def mean(self, values: Tensor) -> Tensor:
         """Expectation for each row: ``(K, N)`` to ``(B,)``."""
-        average = values.mean(0)
+        average = values.squeeze(0) if len(values) == 1 else values.mean(0)
         if self.log_weight is not None:
             average = average * self.log_weight.exp()
         return self.sum(average[None])
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the draws and pairs of each row: ``(K, N)`` to ``(B,)``."""
-        total = values.sum(0)
-        if self.rows is None:
-            return total
+        total = values.squeeze(0) if len(values) == 1 else values.sum(0)
+        if self.repeats:
+            return total if self.repeats == 1 else total.unflatten(0, (self.repeats, self.size)).sum(0)
         return total.new_zeros(self.size).index_add(0, self.row_index(total.device), total)
 
     def log_mean_exp(self, values: Tensor) -> Tensor:
@@ -92,8 +104,11 @@ class Latents:
         average = values.logsumexp(0) - math.log(len(values))
         if self.log_weight is not None:
             average = average + self.log_weight
-        if self.rows is None:
+        if self.repeats == 1:
             return average
+        if self.repeats:
+            regular: Tensor = average.unflatten(0, (self.repeats, self.size)).logsumexp(0)
+            return regular
         index = self.row_index(average.device)
         peak = average.detach().new_full((self.size,), -math.inf).scatter_reduce(0, index, average.detach(), "amax")
         peak = peak.where(peak.isfinite(), 0)
@@ -101,12 +116,19 @@ class Latents:
 
     def per_row(self, values: Tensor) -> Tensor:
         """What each row has, for each pair: ``(B, …)`` to ``(N, …)``."""
-        return values if self.rows is None else values.index_select(0, self.row_index(values.device))
+        if self.repeats == 1:
+            return values
+        if self.repeats:  # the gradient of a copy is a sum; that of a selection has to find its places
+            return values.expand(self.repeats, *values.shape).flatten(0, 1)
+        return values.index_select(0, self.row_index(values.device))
 
     def row_index(self, device: torch.device) -> Tensor:
         """The row of each pair ``(N,)`` on a device."""
         if self.rows is None:
             return torch.arange(self.size, device=device)
         if device not in self._index:
-            self._index[device] = self.rows.to(device, non_blocking=True)
-        return self._index[device]
+            every = self.repeats and device.type != "cpu"  # then no copy from the host
+            index = torch.arange(self.size, device=device).repeat(self.repeats) if every else self.rows
+            self._index[device] = index.to(device, non_blocking=True)
+        known: Tensor = self._index[device]
+        return known

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from mvcore.data.padded import NotCapturableError
 from mvcore.distributions.diagonal import Diagonal
 from mvcore.distributions.latents import How, Latents
 from mvcore.errors import NotApplicableError
@@ -31,7 +32,9 @@ class Mixture:
         weights: Their probabilities ``(C, B)``, 0 where a row has no such component.
         exists: Which component exists in which row ``(C, B)``, on the host. Each row has at least one.
         pick: The components at pairs of a component and a row, both ``(N,)``, where there is a way to get them that
-            spares an index into all of them, whose gradient is as large as they are.
+            spares an index into all of them, whose gradient is as large as they are; no rows: each once, in order.
+        dense: Whether all C · B pairs are drawn and scored, as of a padded batch: those that do not exist have the
+            weight 0, and ``exists`` is on the device.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class Mixture:
         components: Diagonal | Callable[[slice], Diagonal],
         weights: Tensor,
         exists: Tensor,
-        pick: Callable[[Tensor, Tensor], Diagonal] | None = None,
+        pick: Callable[[Tensor, Tensor | None], Diagonal] | None = None,
+        *,
+        dense: bool = False,
     ) -> None:
-        self._given, self.weights, self.exists, self.pick = components, weights, exists, pick
+        self._given, self.weights, self.exists, self.pick, self.dense = components, weights, exists, pick, dense
 
     @cached_property
     def components(self) -> Diagonal:
@@ -78,6 +83,8 @@ class Mixture:
         C, B = self.shape
         if C == 1:
             return self.components[0]
+        if self.dense:
+            raise NotCapturableError("Which component a row has is asked for on the host.")
         if not bool((self.exists.sum(0) == 1).all()):
             raise NotApplicableError(f"A row of this mixture of {C} components has several of them, not one.")
         pairs = self.exists.to(torch.int64).argmax(0) * B + torch.arange(B)
@@ -92,7 +99,7 @@ class Mixture:
         """The same mixture, its parameters cut from the graph."""
         given = self._given
         cut = given.detach() if isinstance(given, Diagonal) else lambda which: given(which).detach()
-        return Mixture(cut, self.weights.detach(), self.exists)
+        return Mixture(cut, self.weights.detach(), self.exists, dense=self.dense)
 
     def mean(self) -> Tensor:
         """The mean ``(B, D)``."""
@@ -112,18 +119,25 @@ class Mixture:
             NotApplicableError: If the prior has several components.
         """
         single = prior.single
+        if self.shape[0] == 1:  # each row has one
+            return self.components[0].kl(single)
         return self._sum(lambda q, which: self._convex(q, which, single))
 
     def _convex(self, q: Diagonal, which: slice, prior: Diagonal) -> Tensor:
         """The part ``(B,)`` of the convex bound of some components."""
         weights, exists = self.weights[which], self.exists[which]
-        if bool(exists.all()):
+        if self.dense or bool(exists.all()):
             return (weights * q.kl(prior)).sum(0)
         # of many subsets few exist in a partial row
         pairs = exists.reshape(-1).nonzero().squeeze(1).to(weights.device, non_blocking=True)
         parts = q.flatten().take(pairs).kl(prior)
         shares = weights.reshape(-1)[pairs]
         return parts.new_zeros(self.shape[1]).index_add(0, pairs % self.shape[1], shares * parts)
+
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """The component and the row of each pair ``(N,)`` that is drawn by ``each``, in order, on the host."""
+        pairs, B = self._pairs(), max(1, self.shape[1])
+        return pairs // B, pairs % B
 
     def draw(self, K: int = 1, how: How = "random") -> Latents:
         """Draws ``shared (K, N, D)``; see ``How``."""
@@ -136,9 +150,18 @@ class Mixture:
         """Log-density in nats ``(K, N)`` of ``shared`` under the mixture of each pair's row."""
         z = latents["shared"]
         if self.shape[0] == 1:
-            return self.components[0][self._rows(latents)].log_prob(z)
+            alone = self.components[0]
+            return (alone if self.shape[1] == 1 else alone.map(latents.per_row)).log_prob(z)
+        if self.dense:
+            return self._dense_log_prob(latents)
         step = max(1, BLOCK // max(1, z.numel()))
         return torch.cat([self._joint(latents, c, c + step) for c in range(0, self.shape[0], step)]).logsumexp(0)
+
+    def _dense_log_prob(self, latents: Latents) -> Tensor:
+        """The same where pairs are all rows, once or several times: no index, whose gradient is a sort."""
+        z = latents["shared"].unflatten(1, (latents.repeats, -1))
+        joint = self.log_weights[:, None, None] + self.components[:, None, None].log_prob(z)
+        return joint.logsumexp(0).flatten(1)
 
     def _joint(self, latents: Latents, start: int, stop: int) -> Tensor:
         """``log π_c + log q_c(z)`` of the components from start to stop: (c, K, N)."""
@@ -176,14 +199,18 @@ class Mixture:
     def _random(self, K: int) -> Latents:
         B = self.shape[1]
         component = torch.multinomial(self.weights.detach().T, K, replacement=True).T  # (K, B)
-        rows = torch.arange(B, device=component.device).repeat(K)
+        rows = None if K == 1 else torch.arange(B, device=component.device).repeat(K)
         chosen = (self.pick or self._pick)(component.reshape(-1), rows)
         return Latents({"shared": chosen.rsample(1)[0].unflatten(0, (K, B))}, B, component=component)
 
-    def _pick(self, component: Tensor, rows: Tensor) -> Diagonal:
+    def _pick(self, component: Tensor, rows: Tensor | None) -> Diagonal:
+        rows = torch.arange(self.shape[1], device=component.device) if rows is None else rows
         return self.components.flatten().take(component * self.shape[1] + rows)
 
     def _pairs(self) -> Tensor:
+        """The pairs that exist, as indices into the flattened (C, B), on the host; of a dense mixture all."""
+        if self.dense:
+            return torch.arange(self.exists.numel())
         return self.exists.reshape(-1).nonzero().squeeze(1)
 
     def _each(self, K: int) -> Latents:
@@ -201,10 +228,13 @@ class Mixture:
     def _draw_pairs(self, pairs: Tensor, K: int, repeats: Tensor | int) -> Latents:
         """K draws at each index into the flattened (C, B); a pair listed several times shares its weight."""
         C, B = self.shape
-        where = pairs.to(self.weights.device, non_blocking=True)
         flat = self.components.flatten()
-        every = isinstance(repeats, int) and len(pairs) == C * B  # then the pairs are all positions, in order
-        chosen = flat if every else flat.take(where)
+        if isinstance(repeats, int) and len(pairs) == C * B:  # the pairs are all positions, in order
+            owner = torch.arange(C, device=self.weights.device).repeat_interleave(B, output_size=C * B)
+            shares = self.log_weights.flatten()
+            return Latents({"shared": flat.rsample(K)}, B, rows=pairs % B, component=owner[None], log_weight=shares)
+        where = pairs.to(self.weights.device, non_blocking=True)
+        chosen = flat.take(where)
         shares = self.log_weights.reshape(-1)[where]
         if not isinstance(repeats, int):
             shares = shares - repeats.to(shares).log()

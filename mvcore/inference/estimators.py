@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mvcore.data.batch import Batch
+from mvcore.data.padded import PaddedBatch
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
 from mvcore.options import Estimator
@@ -25,7 +26,24 @@ BLOCK = 4096
 
 def log_likelihoods(model: Model, batch: Batch, latents: Latents) -> dict[str, Tensor]:
     """Log p(x_m | latents) ``(K, N)`` for each modality of the batch; 0 where the row does not have it."""
+    if isinstance(batch, PaddedBatch) and not batch.complete:
+        return _of_padded(model, batch, latents)
     return {m: _one(model, batch, latents, m) for m in batch.names}
+
+
+def _of_padded(model: Model, batch: PaddedBatch, latents: Latents) -> dict[str, Tensor]:
+    """The same, all modalities masked at once: latents before they are decoded, so that nothing overflows, and values.
+
+    Both are finite: times 0 they are 0, and so is the gradient, in fewer passes over memory than by a where.
+    """
+    shares = batch.shares.repeat(1, latents.repeats)[:, None]  # (M, 1, N)
+    shared = latents.values.get("shared")
+    masked = dict.fromkeys(batch.names, latents)
+    if shared is not None:
+        kept = (shared * shares[..., None]).to(shared.dtype).unbind()
+        masked = {m: latents.with_values({"shared": z}) for m, z in zip(batch.names, kept, strict=True)}
+    values = torch.stack([_one(model, batch, masked[m], m) for m in batch.names]) * shares
+    return dict(zip(batch.names, values.unbind(), strict=True))
 
 
 def log_likelihood(model: Model, batch: Batch, encodings: Encodings, K: int) -> Tensor:

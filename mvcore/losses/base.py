@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
+import torch
 from torch import Tensor, nn
 
 from mvcore.errors import DataError
@@ -27,9 +28,8 @@ class LossOutput:
     @classmethod
     def from_rows(cls, rows: dict[str, Tensor]) -> LossOutput:
         """The sum of terms ``(B,)``, each taken as its mean over the rows; 0 for a batch without rows."""
-        means = {name: values.sum() / max(1, len(values)) for name, values in rows.items()}
-        first, *others = means.values()
-        return cls(sum(others, start=first), {name: mean.detach() for name, mean in means.items()})
+        means = torch.stack(list(rows.values())).sum(1) / max(1, len(next(iter(rows.values()))))
+        return cls(means.sum(), dict(zip(rows, means.detach().unbind(), strict=True)))
 
 
 class Loss(Protocol):
@@ -43,8 +43,10 @@ class Loss(Protocol):
         ...
 
 
-def warmed(beta: float, epochs: float, epoch: float, cycle: float = 0.0) -> float:
+def warmed(beta: float, epochs: float, epoch: float | Tensor, cycle: float = 0.0) -> float:
     """β grown linearly from 0 over the first epochs, and anew in each cycle (Fu et al., 2019, arXiv:1903.10145).
+
+    In a step that is captured the epoch is a tensor (), and so is what is returned.
 
     Args:
         beta: What it grows to.
@@ -52,6 +54,10 @@ def warmed(beta: float, epochs: float, epoch: float, cycle: float = 0.0) -> floa
         epoch: Epochs trained so far, with a fraction; infinite: after every warm-up.
         cycle: The epochs of a cycle; 0: there is but one.
     """
+    if isinstance(epoch, Tensor):
+        here = epoch.remainder(cycle) if cycle else epoch
+        grown: Any = beta * (here / epochs).clamp(max=1) if epochs else beta
+        return grown  # type: ignore[no-any-return]
     if cycle and math.isfinite(epoch):
         epoch = epoch % cycle
     return beta if epoch >= epochs else beta * epoch / epochs

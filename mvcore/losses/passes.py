@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
+import torch
 from torch import Tensor
 
 from mvcore.data.batch import Batch
+from mvcore.data.padded import PaddedBatch
 from mvcore.distributions.latents import How, Latents
 from mvcore.inference import estimators
 from mvcore.inference.encodings import Encodings
@@ -84,10 +86,27 @@ class Pass:
 
     def expert_kl(self, name: str) -> Tensor:
         """Σ_c π_c KL(q_c ‖ q_m) from the shared latent's posterior to an expert ``(B,)``, 0 where m is not given."""
-        q, rows = self.posterior.shared, self.given.rows(name)
+        if name in self._expert_kls:
+            return self._expert_kls[name]
+        q, expert = self.posterior.shared, self.expert(name)
         components, weights = q.components, q.weights
-        if len(rows) < len(self.given):
+        if len(expert.loc) < len(self.given):
+            rows = self.given.rows(name)
             components = components.map(lambda x: x.index_select(1, rows))
             weights = weights.index_select(1, rows)
-        kl = (weights * components.kl(self.expert(name))).sum(0)
-        return kl.new_zeros(len(self.given)).index_copy(0, rows, kl)
+        kl = components[0].kl(expert) if len(weights) == 1 else (weights * components.kl(expert)).sum(0)
+        return self.given.placed(name, kl)
+
+    @cached_property
+    def _expert_kls(self) -> dict[str, Tensor]:
+        """All of these at once, where every modality has a value for every row, and each row one component."""
+        batch, q = self.given, self.posterior.shared
+        padded = isinstance(batch, PaddedBatch)
+        if q.shape[0] > 1 or not (padded or batch.complete) or not batch.names:
+            return {}
+        experts = [self.encodings.experts[m] for m in batch.names]
+        loc, log_scale = (torch.stack(list(parts)) for parts in zip(*((e.loc, e.log_scale) for e in experts)))  # noqa: B905
+        kl = q.components[0].kl(self.model.joint_posterior.to_family(loc, log_scale))
+        if isinstance(batch, PaddedBatch) and not batch.complete:
+            kl = kl * batch.shares
+        return dict(zip(batch.names, kl.unbind(), strict=True))

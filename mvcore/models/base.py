@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +101,9 @@ class Model(nn.Module, ABC):
             as_module(f"The decoder network of {m!r}", decoders[m].network, ("z", "context"))
         self.covariates = Covariates(schema.context)
 
+    takes_padded: ClassVar[bool] = False
+    """Whether ``forward`` takes a ``PaddedBatch`` and an epoch that is a tensor: ``fit`` may then capture its steps."""
+
     @abstractmethod
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
         """The training loss of a batch; usable in any loop.
@@ -157,17 +160,27 @@ class Model(nn.Module, ABC):
             return {name: tuple(z.shape[2:]) for name, z in self.prior().draw(1).values.items()}
 
     @final
-    def encode_each(self, batch: Batch) -> dict[str, Any]:
-        """What each modality's encoder makes of the rows that have it, after the input transform."""
+    def encode_each(self, batch: Batch, inputs: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """What each modality's encoder makes of the rows that have it, after the input transform.
+
+        Args:
+            batch: The rows.
+            inputs: For each modality what its transform has made of them already, as ``transformed`` gives it.
+        """
         if unknown := set(batch.names) - set(self.schema.names):
             known = ", ".join(self.schema.names)
             raise DataError(f"The batch has the modality {min(unknown)!r}, the model has {known}.")
-        return {m: self._encode_one(m, batch) for m in batch.names}
+        seen = self.transformed(batch) if inputs is None else inputs
+        return {m: self._encode_one(m, batch, seen[m]) for m in batch.names}
 
-    def _encode_one(self, name: str, batch: Batch) -> Any:
-        x, known = batch.values(name)
+    @final
+    def transformed(self, batch: Batch) -> dict[str, Tensor]:
+        """What the encoders see of a batch: for each modality its input transform's ``(n_m, *input_shape)``."""
+        return {m: self.inputs[m](*batch.values(m)) for m in batch.names}
+
+    def _encode_one(self, name: str, batch: Batch, x: Tensor) -> Any:
         context = self.context_of(batch, batch.match(name, None)[0]) if self.schema.context else None
-        return self.encoders[name](self.inputs[name](x, known), known, context)
+        return self.encoders[name](x, batch.values(name)[1], context)
 
     @final
     def context_of(self, batch: Batch, rows: Tensor | None = None) -> Tensor | None:

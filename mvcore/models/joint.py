@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from mvcore.build import Parts
 from mvcore.data.batch import Batch
+from mvcore.data.padded import PaddedBatch
 from mvcore.data.schema import Schema
 from mvcore.data.views import widened
 from mvcore.distributions.diagonal import DiagonalNormal, full
@@ -110,8 +112,10 @@ class JointModel(Model, ABC):
     def encode_jointly(self, batch: Batch) -> DiagonalNormal:
         """The joint posterior ``(n, D)`` of the complete rows, of which there may be none."""
         whole = batch if batch.complete else batch.select(batch.observed.all(1))
-        x = {m: self.inputs[m](*whole.values(m)) for m in whole.names}
-        density: DiagonalNormal = self.joint_encoder(x, whole.cells, self.context_of(whole))
+        return self._jointly(whole, self.transformed(whole))
+
+    def _jointly(self, batch: Batch, inputs: Mapping[str, Tensor]) -> DiagonalNormal:
+        density: DiagonalNormal = self.joint_encoder(inputs, batch.cells, self.context_of(batch))
         return density
 
 
@@ -140,14 +144,16 @@ class SurrogateModel(JointModel, ABC):
     @final
     def encode_modalities(self, batch: Batch) -> Encodings:
         """Encodes each modality once, and the complete rows jointly."""
-        surrogates = self.surrogates(batch)
-        joint = self.encode_jointly(batch) if set(batch.names) == set(self.schema.names) else None
-        return Encodings(batch, surrogates, joint)
+        inputs, together = self.transformed(batch), set(batch.names) == set(self.schema.names)
+        surrogates = self.surrogates(batch, inputs)
+        if together and (batch.complete or isinstance(batch, PaddedBatch)):
+            return Encodings(batch, surrogates, self._jointly(batch, inputs))
+        return Encodings(batch, surrogates, self.encode_jointly(batch) if together else None)
 
     @final
-    def surrogates(self, batch: Batch) -> dict[str, DiagonalNormal]:
+    def surrogates(self, batch: Batch, inputs: Mapping[str, Tensor] | None = None) -> dict[str, DiagonalNormal]:
         """q(z | x_m) of the rows that have each modality, ``(n_m, D)``."""
-        encoded = self.encode_each(batch)
+        encoded = self.encode_each(batch, inputs)
         return {m: DiagonalNormal(full(e.loc), full(e.log_scale)) for m, e in encoded.items()}
 
     @final
@@ -160,11 +166,32 @@ class SurrogateModel(JointModel, ABC):
     @final
     def infer(self, encodings: Encodings) -> DiagonalNormal:
         """The posterior of each row ``(B, D)``."""
+        batch, joint = encodings.batch, encodings.joint
+        if joint is not None and batch.complete:
+            found: DiagonalNormal = joint
+            return found
         fused = self._product(encodings)
-        if encodings.joint is None:
+        if joint is None:
             return fused
-        whole = encodings.batch.observed.all(1).nonzero().squeeze(1).to(encodings.batch.device)
-        return fused.replaced(whole, encodings.joint)
+        if isinstance(batch, PaddedBatch):
+            whole = batch.observed.all(1, keepdim=True)
+            return DiagonalNormal(joint.loc.where(whole, fused.loc), joint.log_scale.where(whole, fused.log_scale))
+        return fused.replaced(batch.observed.all(1).nonzero().squeeze(1).to(batch.device), joint)
+
+    @final
+    def from_surrogates(self, encodings: Encodings) -> dict[str, Tensor]:
+        """KL(q(z|X) ‖ q_m) of complete rows ``(B,)``, for each modality; 0 in other rows."""
+        batch, joint, experts = encodings.batch, encodings.joint, encodings.experts
+        whole = batch.observed.all(1)
+        if batch.complete or isinstance(batch, PaddedBatch):
+            each = [experts[m] for m in batch.names]
+            stacked = DiagonalNormal(torch.stack([q.loc for q in each]), torch.stack([q.log_scale for q in each]))
+            kl: Tensor = joint.kl(stacked)
+            return dict(zip(batch.names, (kl if batch.complete else kl.where(whole, 0)).unbind(), strict=True))
+        rows = whole.nonzero().squeeze(1).to(batch.device)
+        own = {m: whole[batch.column(m)].nonzero().squeeze(1).to(batch.device) for m in batch.names}
+        parts = {m: joint.kl(experts[m].take(own[m])) for m in batch.names}
+        return {m: kl.new_zeros(len(batch)).index_copy(0, rows, kl) for m, kl in parts.items()}
 
     @final
     def bound_terms(self, batch: Batch, q: DiagonalNormal, *, kl: float = 1.0) -> dict[str, Tensor]:
@@ -186,7 +213,7 @@ class SurrogateModel(JointModel, ABC):
         if not batch.names:
             return DiagonalNormal.unit(len(batch), self.config.latent_dim, like=self.latent_prior.zeros)
         with torch.autocast(batch.device.type, enabled=False):
-            precisions = batch.dense([torch.exp(-2 * experts[m].log_scale) for m in batch.names], 0.0)
+            precisions = torch.exp(-2 * batch.dense([experts[m].log_scale for m in batch.names], math.inf))
             means = batch.dense([experts[m].loc for m in batch.names], 0.0)
             precision, weighted = precisions.sum(0), (precisions * means).sum(0)
             if self.config.subsets == "exact":

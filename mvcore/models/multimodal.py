@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mvcore.build import build_parts
 from mvcore.data.batch import Batch
-from mvcore.data.missing import kept_at_random
+from mvcore.data.missing import kept_at_random, kept_on_device
+from mvcore.data.padded import PaddedBatch
 from mvcore.data.schema import Schema
 from mvcore.data.transforms import InputTransform
 from mvcore.distributions.diagonal import Diagonal
@@ -60,6 +61,8 @@ class MultimodalVAE(Model):
         DataError: Where a network does not fit the schema; every network is called with 0 rows to see.
     """
 
+    takes_padded = True
+
     def __init__(
         self,
         schema: Schema,
@@ -100,7 +103,8 @@ class MultimodalVAE(Model):
         """The loss of a batch."""
         given = None
         if self.training and self.modality_dropout:
-            given = batch.keep(kept_at_random(batch.observed, self.modality_dropout))
+            kept = kept_on_device if isinstance(batch, PaddedBatch) else kept_at_random
+            given = batch.keep(kept(batch.observed, self.modality_dropout))
         return check_loss(self.loss, self.loss(Pass(self, batch, epoch, given=given)))
 
     def encode_modalities(self, batch: Batch) -> Encodings:
@@ -134,7 +138,10 @@ class MultimodalVAE(Model):
             return everywhere
         encoded = encodings.experts[name]
         density = self.joint_posterior.to_family(encoded.private_loc, encoded.private_log_scale)
-        return density if len(density.loc) == len(batch) else everywhere.replaced(batch.rows(name), density)
+        if len(density.loc) == len(batch) and batch.mask(name) is None:
+            return density
+        loc = batch.placed(name, density.loc, everywhere.loc)
+        return type(density)(loc, batch.placed(name, density.log_scale, everywhere.log_scale))
 
     def _try_networks(self) -> None:
         """Calls every network with 0 rows, as a partial batch may, and compares shapes with the schema."""

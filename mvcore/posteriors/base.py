@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.data.batch import Batch
+from mvcore.data.padded import PaddedBatch
 from mvcore.distributions.diagonal import FAMILIES, Diagonal, full
 from mvcore.distributions.encoded import Encoded
 from mvcore.distributions.mixture import Mixture, share_equally
 from mvcore.distributions.names import Family, ScaleMap
 from mvcore.errors import ConfigError
+from mvcore.posteriors.padded import on_device, padded_components
 from mvcore.posteriors.specs import PriorExpert, Subsets
 from mvcore.validators import check_choice
 
@@ -113,6 +115,7 @@ class JointPosterior(nn.Module, ABC):
 
     def _mixture(self, encoded: Mapping[str, Encoded], batch: Batch, prior: Mixture) -> Mixture:
         count, names = prior.shape[0], batch.names
+        padded = batch if isinstance(batch, PaddedBatch) else None
         subsets, exists = self._components(batch, count)
         uses_prior = bool(subsets[:, len(names) :].any())
         with_prior = uses_prior or not names
@@ -121,17 +124,17 @@ class JointPosterior(nn.Module, ABC):
         experts = self._experts(encoded, batch, 0.0 if single else torch.inf)
         if with_prior:
             experts = _append(experts, prior.components, len(batch))
-        weights = share_equally(exists, experts.loc)
+        weights = share_equally(exists, experts.loc) if padded is None else _shared(padded, exists, experts.loc)
         if uses_prior and count > 1:  # in a row with nothing the prior's components have the prior's weights
             weights = torch.cat([weights[:-count], weights[-count:] * count * prior.weights])
+        dense = padded is not None
         if single:
-            return Mixture(experts, weights, exists)
-        S = subsets.to(experts.loc, non_blocking=True)
+            return Mixture(experts, weights, exists, dense=dense)
+        S = subsets.to(experts.loc, non_blocking=True) if padded is None else on_device(padded, subsets, experts.loc)
         fuse = partial(self._fuse_some, experts, S, names)
         held = len(S) * experts.loc[0].numel() <= HELD
-        return Mixture(
-            fuse(slice(None)) if held else fuse, weights, exists, partial(self._fuse_pairs, experts, S, names)
-        )
+        pick = partial(self._fuse_pairs, experts, S, names)
+        return Mixture(fuse(slice(None)) if held else fuse, weights, exists, pick, dense=dense)
 
     def _fuse_some(self, experts: Diagonal, S: Tensor, names: Sequence[str], which: slice) -> Diagonal:
         """Fuses some of the subsets; asked for whenever a part of them is needed, also inside a region of autocast."""
@@ -147,11 +150,11 @@ class JointPosterior(nn.Module, ABC):
         return self.family(loc, log_scale)
 
     def _fuse_pairs(
-        self, experts: Diagonal, S: Tensor, names: Sequence[str], component: Tensor, rows: Tensor
+        self, experts: Diagonal, S: Tensor, names: Sequence[str], component: Tensor, rows: Tensor | None
     ) -> Diagonal:
         """Fuses again for some pairs ``(N,)`` alone: each is a row in which only the subset's members are present."""
-        member = S[component].T[..., None] > 0
-        chosen = experts[:, rows]
+        member = S.index_select(0, component).T[..., None] > 0
+        chosen = experts if rows is None else experts[:, rows]
         present = type(experts)(chosen.loc.where(member, 0), chosen.log_scale.where(member, torch.inf))
         with torch.autocast(S.device.type, enabled=False):
             return self.fuse_named(present, S.new_ones(1, len(member)), names)[0]
@@ -159,6 +162,9 @@ class JointPosterior(nn.Module, ABC):
     def _components(self, batch: Batch, priors: int = 1) -> tuple[Tensor, Tensor]:
         """Members of each subset ``(C, M + P)``, the prior's P parts last, and the rows ``(C, B)`` that have it."""
         members = _subsets(len(batch.names), self.subsets)
+        if isinstance(batch, PaddedBatch):
+            subsets = torch.cat([members, self._with_prior(members)[:, None].expand(-1, priors)], 1)
+            return padded_components(batch, members, subsets, self.subsets, self.prior_expert, len(self.modalities))
         have = batch.observed.to(members)
         empty = have.sum(1) == 0
         if self.subsets == "observed":
@@ -183,10 +189,25 @@ class JointPosterior(nn.Module, ABC):
         return members.new_full((len(members),), float(self.prior_expert == "every"))
 
     def _experts(self, encoded: Mapping[str, Encoded], batch: Batch, absent: float) -> Diagonal:
+        if batch.names and (isinstance(batch, PaddedBatch) or batch.complete):  # the map once for all of them
+            return self._stacked([encoded[m] for m in batch.names], batch, absent)
         each = [self.to_family(encoded[m].loc, encoded[m].log_scale) for m in batch.names]
         if not each:
             return self.family(torch.empty(0, len(batch), 1), torch.empty(0, len(batch), 1))
         return self.family(batch.dense([e.loc for e in each], 0.0), batch.dense([e.log_scale for e in each], absent))
+
+    def _stacked(self, encoded: Sequence[Encoded], batch: Batch, absent: float) -> Diagonal:
+        """The experts of modalities that have a value for every row, be it padding."""
+        loc, log_scale = (
+            torch.stack(list(parts)) for parts in zip(*((e.loc, e.log_scale) for e in encoded), strict=True)
+        )
+        experts = self.to_family(loc, log_scale)
+        if batch.complete:
+            return experts
+        have = batch.observed.T[..., None]
+        return self.family(
+            experts.loc * have, experts.log_scale.where(have, absent)
+        )  # what is made of padding is finite
 
 
 def _check_components(modalities: int, subsets: Subsets) -> None:
@@ -201,6 +222,13 @@ def _check_components(modalities: int, subsets: Subsets) -> None:
             ],
             "posterior",
         )
+
+
+def _shared(batch: PaddedBatch, exists: Tensor, like: Tensor) -> Tensor:
+    """Equal weights; a constant where every row has every component."""
+    if len(exists) == 1:
+        return batch.constant(("weights", like.dtype), lambda: torch.ones(exists.shape, dtype=like.dtype))
+    return share_equally(exists, like)
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-_SHARED: ContextVar[torch.Generator | None] = ContextVar("mvcore_shared_generator", default=None)
+from mvcore.data.padded import NotCapturableError
+
+_SHARED: ContextVar[torch.Generator | str | None] = ContextVar("mvcore_shared_generator", default=None)
 
 
 def shared_generator() -> torch.Generator:
@@ -24,7 +26,20 @@ def shared_generator() -> torch.Generator:
 
     Inside ``fit`` it is seeded by the training's seed and the step; outside it is torch's global generator.
     """
-    return _SHARED.get() or torch.default_generator
+    generator = _SHARED.get()
+    if isinstance(generator, str):
+        raise NotCapturableError(generator)
+    return generator or torch.default_generator
+
+
+@contextmanager
+def no_shared_draws() -> Iterator[None]:
+    """Inside, there is no ``shared_generator``: what it draws on the host would be the same in every captured step."""
+    token = _SHARED.set("The loss draws on the host, for each batch anew.")
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 @final

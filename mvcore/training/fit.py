@@ -18,7 +18,7 @@ from mvcore.data.align import aligned
 from mvcore.data.rows import Rows
 from mvcore.errors import CheckpointError, ConfigError, DataError
 from mvcore.models.base import Model
-from mvcore.options import Optimizer, Precision, Schedule, Tracker, TrainingConfig
+from mvcore.options import Graphs, Optimizer, Precision, Schedule, Tracker, TrainingConfig
 from mvcore.storage.lock import locked
 from mvcore.training import checkpoint as checkpoints
 from mvcore.training.arguments import check_flags, check_kind, folder_of, known_arguments, plain_number
@@ -64,6 +64,7 @@ def fit(
     clip_norm: float | None = None,
     accumulate: int | None = None,
     precision: Precision | None = None,
+    graphs: Graphs | None = None,
     patience: int | None = None,
     tolerance: float | None = None,
     monitor: str | None = None,
@@ -100,6 +101,7 @@ def fit(
         clip_norm: Largest norm of the gradient.
         accumulate: Micro-batches that a batch is divided into.
         precision: ``no``, ``bf16`` or ``fp16``.
+        graphs: ``auto`` or ``off``: whether steps on a CUDA device are captured, where they can be.
         patience: Epochs without a better monitor after which the last stage ends.
         tolerance: By how much it has to become better for that.
         monitor: What the best epoch is chosen by: ``validation_loss``, or the name of a metric's value.
@@ -131,7 +133,7 @@ def fit(
     options = _options(
         model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, optimizer=optimizer, weight_decay=weight_decay,
         schedule=schedule, clip_norm=clip_norm, accumulate=accumulate, precision=precision, patience=patience,
-        tolerance=tolerance, monitor=monitor, mode=mode, checkpoint_epochs=checkpoint_epochs,
+        graphs=graphs, tolerance=tolerance, monitor=monitor, mode=mode, checkpoint_epochs=checkpoint_epochs,
         checkpoint_steps=checkpoint_steps, trackers=trackers or None,
     )  # fmt: skip
     folder = folder_of(checkpoint)

@@ -13,7 +13,7 @@ from typing import Any, final
 
 import attrs
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
@@ -28,6 +28,8 @@ from mvcore.models.base import Model, Stage
 from mvcore.options import TrainingConfig
 from mvcore.training import checkpoint, whole
 from mvcore.training.draws import Draws
+from mvcore.training.feed import on_device
+from mvcore.training.graphs import Graphs, graphs_of
 from mvcore.training.hooks import StopTraining
 from mvcore.training.interrupts import Interrupts
 from mvcore.training.monitor import Monitor
@@ -35,8 +37,10 @@ from mvcore.training.optimizers import make_optimizer
 from mvcore.training.ranks import same_buffers
 from mvcore.training.state import Progress, State
 from mvcore.training.sums import Sums
+from mvcore.training.threads import few_threads
 from mvcore.training.watch import NotFiniteError, Watch, check_after, check_validation
 
+_PLAIN = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  #: Steps are the optimizer's own.
 _TOGETHER = 10  #: Steps between two points inside an epoch at which several ranks may stop.
 
 
@@ -80,6 +84,7 @@ class Loop:
         self.monitor = Monitor(options, data, validation)
         self._optimizer: torch.optim.Optimizer | None = None
         self._schedule: Any = None
+        self._graphs: Graphs | None = None
         self._loaded: State | None = None
         self._forked: tuple[str, ...] = ()
         self._saved_step: int | None = None  # of the checkpoint
@@ -156,7 +161,7 @@ class Loop:
             self.at.next_stage()
             if self.at.stage == len(stages):
                 self._save()  # a finished training has nothing left to do when it is asked to go on
-            self._optimizer = self._schedule = self._loaded = None
+            self._optimizer = self._schedule = self._loaded = self._graphs = None
 
     def _stage(self, stage: Stage, epochs: int, bar: tqdm[Any], *, last: bool) -> None:
         self.model.to(self.accelerator.device)
@@ -167,10 +172,12 @@ class Loop:
         if self._loaded is not None:
             self._restore(chosen)
         self.watch.keep()
+        self._graphs = graphs_of(self.model, module, self.accelerator, self.data, stage.name, self.options)
         self._settled = True
         self._halt_if_asked(stage)
         while self.at.epoch < epochs and not self._waited_enough(last):
-            means = self._epoch(module, optimizer, stage, final=self.at.epoch == epochs - 1)
+            with few_threads(self.accelerator.device, selects=not on_device(self.data, self.accelerator.device)):
+                means = self._epoch(module, optimizer, stage, final=self.at.epoch == epochs - 1)
             row = {"epoch": len(self.at.history), "stage": stage.name, **means}
             self._close(row, stage, last=last)
             self._track(row)
@@ -252,6 +259,19 @@ class Loop:
 
     def _batch(self, module: nn.Module, optimizer: Any, rows: Tensor, epoch: float, stage: Stage) -> LossOutput:
         """One optimizer step, its rows divided among the ranks and into micro-batches that all ranks have alike."""
+        captured = None if self._graphs is None else self._graphs.step(rows, epoch)
+        output = self._passes(module, optimizer, rows, epoch, stage) if captured is None else captured
+        if captured is not None:
+            self.sums.add(captured, len(rows), self.at.step)
+        if self.options.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
+        plain = self.accelerator.scaler is None and self.accelerator.distributed_type in _PLAIN
+        # accelerate's step looks for a package on the path twice, a tenth of a step on small tables
+        (self._optimizer if plain and self._optimizer is not None else optimizer).step()
+        return output
+
+    def _passes(self, module: nn.Module, optimizer: Any, rows: Tensor, epoch: float, stage: Stage) -> LossOutput:
+        """The passes of one step, launched operation by operation."""
         ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
         pieces = rows[rank::ranks].tensor_split(self.options.accumulate)
         optimizer.zero_grad(set_to_none=True)
@@ -264,9 +284,6 @@ class Loop:
                 # the factor makes the mean over ranks and the sum over micro-batches the mean over all rows
                 self.accelerator.backward(output.loss * (len(piece) * ranks / len(rows)))
             self.sums.add(output, len(batch), self.at.step)
-        if self.options.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
-        optimizer.step()
         return output
 
     def _means(self) -> dict[str, float]:

@@ -59,7 +59,7 @@ class CRMVAELoss(nn.Module):
 
     def _scored(self, p: Pass, name: str) -> Tensor:
         """E_q r_m log p(x_m|z) + E_q_m r_m log p(x_m|z), ``(B,)``; 0 in rows without the modality."""
-        own = p.batch.column(name).nonzero().squeeze(1)
+        own = p.batch.having(name, torch.arange(len(p.batch))).nonzero().squeeze(1)
         z = p.draws(self.samples)["shared"].index_select(1, p.batch.rows(name))
         both = torch.cat([z, p.expert(name).rsample(self.samples)], 1)
         latents = Latents({"shared": both}, len(p.batch), rows=own.repeat(2))

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 from typing import final
 
-from torch import Tensor
-
 from mvcore.build import build_joint_encoder, build_parts
 from mvcore.data import Batch, Schema
-from mvcore.inference import Encodings
 from mvcore.losses import LossOutput, warmed
 from mvcore.models import SurrogateModel
 from mvcore_jmvae import JMVAEConfig
@@ -42,6 +39,7 @@ class JMVAE(SurrogateModel):
     """
 
     config: JMVAEConfig
+    takes_padded = True
 
     def forward(self, batch: Batch, *, epoch: float = math.inf, stage: str | None = None) -> LossOutput:
         """The loss and its terms, which sum to it, in nats.
@@ -50,19 +48,13 @@ class JMVAE(SurrogateModel):
             DataError: If a row lacks a modality and ``partial`` is ``refuse``.
         """
         batch = self.widened(batch)
-        self.check_rows(batch.observed)
+        if not batch.complete:
+            self.check_rows(batch.observed)
         encodings, grown = self.encode_modalities(batch), warmed(1.0, self.config.warmup, epoch)
         rows = self.bound_terms(batch, self.infer(encodings), kl=grown * self.config.beta)
-        rows |= {f"surrogate/{m}": grown * self.config.alpha * self._from_surrogate(encodings, m) for m in batch.names}
+        apart = self.from_surrogates(encodings)
+        rows |= {f"surrogate/{m}": grown * self.config.alpha * kl for m, kl in apart.items()}
         return LossOutput.from_rows(rows)
-
-    def _from_surrogate(self, encodings: Encodings, name: str) -> Tensor:
-        """KL(q(z|X) ‖ q_m) of complete rows ``(B,)``; 0 in others."""
-        batch, joint = encodings.batch, encodings.joint
-        whole = batch.observed.all(1)
-        where = whole[batch.column(name)].nonzero().squeeze(1).to(batch.device)
-        kl: Tensor = joint.kl(encodings.experts[name].take(where))
-        return kl.new_zeros(len(batch)).index_copy(0, whole.nonzero().squeeze(1).to(batch.device), kl)
 
 
 def build(config: JMVAEConfig, schema: Schema) -> JMVAE:

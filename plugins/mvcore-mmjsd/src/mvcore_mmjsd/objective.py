@@ -86,11 +86,14 @@ class MMJSDLoss(nn.Module):
         shape = 1, *experts.loc.shape[1:]
         loc = torch.cat([experts.loc, prior.loc.expand(shape)])
         log_scale = torch.cat([experts.log_scale, prior.log_scale.expand(shape)])
-        exists = torch.cat([q.exists[:count], torch.full((1, shape[1]), self.prior_weight > 0)])
+        exists = torch.cat([q.exists[:count], q.exists.new_full((1, shape[1]), self.prior_weight > 0)])
         have = exists.to(loc, non_blocking=True)
         have = torch.cat([have[:-1], self.prior_weight * have[-1:]])
         return Mixture(
-            DiagonalNormal(loc, log_scale), have / have.sum(0).clamp(min=torch.finfo(loc.dtype).tiny), exists
+            DiagonalNormal(loc, log_scale),
+            have / have.sum(0).clamp(min=torch.finfo(loc.dtype).tiny),
+            exists,
+            dense=q.dense,
         )
 
     def _draws(self, p: Pass, mixture: Mixture) -> Latents:

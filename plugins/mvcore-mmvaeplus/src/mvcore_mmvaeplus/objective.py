@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, final
 
+import torch
 from torch import Tensor, nn
 
 from mvcore.data import ModalitySpec
-from mvcore.distributions import JointDistribution, Latents
+from mvcore.distributions import Diagonal, JointDistribution, Latents
 from mvcore.errors import ConfigError
 from mvcore.losses import Loss, LossOutput, Pass, bound, doubly_reparametrised, warmed
 from mvcore.plugins import Registry
 from mvcore.priors import Prior
 from mvcore_mmvaeplus import MMVAEPlusLossConfig
 
-_Pairs = tuple[Tensor, Tensor, Tensor]
+
+@final
+@dataclass(frozen=True)
+class _Pairs:
+    """What a modality has to do with the pairs of a component and a row, which are drawn component by component."""
+
+    own: Tensor  # the pairs of its own component
+    rows: Tensor  # their rows
+    others: Tensor  # the pairs of other components whose row has it
+    start: int | None  # of its own pairs, where these and the others are all there are
+
+    def of_rows(self, density: Diagonal) -> Diagonal:
+        """A density of every row at those of its own pairs."""
+        return density if len(density.loc) == len(self.rows) else density.take(self.rows)
+
+    def laid_out(self, own: Tensor, size: int) -> Tensor:
+        """Values ``(K, n, D)`` of its own pairs at all pairs ``(K, N, D)``; 0 elsewhere."""
+        return own.new_zeros(len(own), size, own.shape[-1]).index_copy(1, self.own, own)
+
+    def side_by_side(self, own: Tensor, others: Tensor, size: int) -> Tensor:
+        """The same with values of the other pairs whose row has the modality."""
+        if self.start is not None:
+            return torch.cat([others[:, : self.start], own, others[:, self.start :]], 1)
+        return self.laid_out(own, size).index_copy(1, self.others, others)
 
 
 @final
@@ -69,37 +94,43 @@ class MMVAEPlusLoss(nn.Module):
                 [f"the loss mmvaeplus needs the subsets 'each', the posterior has {p.model.joint_posterior.subsets!r}"]
             )
         pairs = {name: _pairs(p, name) for name in self.auxiliary}
-        latents = self._draw(p, pairs)
+        shared = p.posterior.shared.draw(self.samples, "each")
+        private = {name: of.of_rows(p.posterior.private[name]).rsample(shared.K) for name, of in pairs.items()}
         if self.estimator == "iwae":
-            values = bound(self._log_weights(p, pairs, latents, p.posterior), latents, "looser")
-        else:
-            log_weights = self._log_weights(p, pairs, latents, p.posterior.detach())
-            values = doubly_reparametrised(log_weights, latents, "looser", latents.values.values())
+            values = bound(self._log_weights(p, pairs, shared, private, p.posterior), shared, "looser")
+        else:  # the gradient through a draw is reweighted pair by pair, so draws are laid out as pairs are
+            size = shared["shared"].shape[1]
+            laid = {m: of.laid_out(private[m], size) for m, of in pairs.items()}
+            private = {m: laid[m].index_select(1, of.own) for m, of in pairs.items()}
+            log_weights = self._log_weights(p, pairs, shared, private, p.posterior.detach())
+            values = doubly_reparametrised(log_weights, shared, "looser", (shared["shared"], *laid.values()))
         return LossOutput.from_rows({"bound": -values})
 
-    def _draw(self, p: Pass, pairs: Mapping[str, _Pairs]) -> Latents:
-        """Draws u of every component, and each w_m of its modality's own alone, 0 elsewhere."""
-        latents = p.posterior.shared.draw(self.samples, "each")
-        K, N, _ = latents["shared"].shape
-        drawn = {}
-        for name, (own, rows, _) in pairs.items():
-            w = p.posterior.private[name].take(rows).rsample(K)
-            drawn[f"private/{name}"] = w.new_zeros(K, N, w.shape[-1]).index_copy(1, own, w)
-        return latents.with_values(drawn)
-
     def _log_weights(
-        self, p: Pass, pairs: Mapping[str, _Pairs], latents: Latents, posterior: JointDistribution
+        self,
+        p: Pass,
+        pairs: Mapping[str, _Pairs],
+        latents: Latents,
+        private: Mapping[str, Tensor],
+        posterior: JointDistribution,
     ) -> Tensor:
-        """The log-weight of each draw ``(K, N)``, scored by a posterior; every w̃ is drawn here."""
+        """The log-weight of each draw ``(K, N)``, scored by a posterior; every w̃ is drawn here.
+
+        Args:
+            p: The rows.
+            pairs: For each modality its pairs.
+            latents: Draws of u of every component.
+            private: For each modality the draws ``(K, n, D_m)`` of w_m of its own component.
+            posterior: What scores them.
+        """
         divergence = p.prior.shared.log_prob(latents) - posterior.shared.log_prob(latents)
         crossed = {}
-        for name, (own, rows, others) in pairs.items():
-            key = f"private/{name}"
-            w = latents[key].index_select(1, own)
-            ratio = p.prior.private[name].log_prob(w) - posterior.private[name].take(rows).log_prob(w)
-            divergence = divergence.index_add(1, own, ratio)
-            r = self.auxiliary[name]().components[0].expand(len(others))
-            crossed[key] = latents[key].index_copy(1, others, r.rsample(latents.K))
+        for name, of in pairs.items():
+            w = private[name]
+            ratio = p.prior.private[name].log_prob(w) - of.of_rows(posterior.private[name]).log_prob(w)
+            divergence = divergence.index_add(1, of.own, ratio)
+            r = self.auxiliary[name]().components[0].expand(len(of.others))
+            crossed[f"private/{name}"] = of.side_by_side(w, r.rsample(latents.K), divergence.shape[1])
         reconstruction = sum(p.reconstruction(latents.with_values(crossed)).values())
         return reconstruction + warmed(self.beta, self.warmup, p.epoch) * divergence
 
@@ -123,10 +154,11 @@ def build(
 
 
 def _pairs(p: Pass, name: str) -> _Pairs:
-    """The pairs of the modality's own component, their rows, and the pairs of other components whose row has it."""
-    component, rows = p.posterior.shared.exists.nonzero().unbind(1)  # in the order of the draws, on the host
+    """The pairs of a modality."""
+    component, rows = p.posterior.shared.pairs()
     own = component == (p.batch.names.index(name) if name in p.batch.names else -1)
-    others = p.batch.column(name)[rows] & ~own
+    others = p.batch.having(name, rows) & ~own
     chosen = own.nonzero().squeeze(1), rows[own], others.nonzero().squeeze(1)
-    first, second, third = (index.to(p.batch.device, non_blocking=True) for index in chosen)
-    return first, second, third
+    every = len(chosen[0]) == len(p.batch) and len(chosen[0]) + len(chosen[2]) == len(own)
+    first, second, third = (p.batch.index((name, i), lambda i=i: chosen[i]) for i in range(3))  # type: ignore[misc]
+    return _Pairs(first, second, third, int(chosen[0][0]) if every and len(own) else None)

@@ -23,7 +23,7 @@ class _Term:
     """The posterior of one subset, for the rows that have something of it."""
 
     names: tuple[str, ...]
-    rows: Tensor  # (n,), on the host
+    rows: Tensor | None  # (n,), on the host; None: all
     z: Tensor  # (K, n, D)
     kl: Tensor  # (n,)
 
@@ -73,7 +73,10 @@ class MVAELoss(nn.Module):
         rows = {f"reconstruction/{m}": -p.modality_weights[m] * self._scored(p, m, terms) for m in p.batch.names}
         divergence = terms[0].kl.new_zeros(len(p.batch))
         for term in terms:
-            divergence = divergence.index_add(0, term.rows.to(divergence.device), term.kl)
+            if term.rows is None:
+                divergence = divergence + term.kl
+            else:
+                divergence = divergence.index_add(0, term.rows.to(divergence.device), term.kl)
         return LossOutput.from_rows({**rows, "kl": warmed(self.beta, self.warmup, p.epoch) * divergence})
 
     def _names(self, p: Pass) -> Iterator[tuple[str, ...]]:
@@ -82,7 +85,7 @@ class MVAELoss(nn.Module):
         yield names
         if self.unimodal:
             yield from ((m,) for m in names)
-        if p.model.training and len(names) > 2:
+        if self.subsets and p.model.training and len(names) > 2:
             generator = shared_generator()  # the terms are those of the batch, on whatever rank its rows are
             for _ in range(self.subsets):
                 size = int(torch.randint(2, len(names), (), generator=generator))
@@ -91,20 +94,17 @@ class MVAELoss(nn.Module):
 
     def _term(self, p: Pass, names: tuple[str, ...]) -> _Term:
         view = p.encodings.only(names)
-        rows = view.batch.observed.any(1).nonzero().squeeze(1)
+        rows = view.batch.present()
         # what a row lacks of the subset is no member of the product; a row that has nothing of it is no row of the term
-        q = p.model.posterior(view).shared.one_each.take(rows.to(p.batch.device))
+        q = p.model.posterior(view).shared.one_each
+        q = q if rows is None else q.take(rows.to(p.batch.device))
         return _Term(names, rows, q.rsample(self.samples), q.kl(p.prior.shared.single))
 
     def _scored(self, p: Pass, name: str, terms: Sequence[_Term]) -> Tensor:
         """Sum over the terms with the modality of E log p(x_m | z), ``(B,)``; 0 in rows without it."""
-        have, rows, z = p.batch.column(name), [], []
-        for term in terms:
-            if name in term.names:
-                own = have[term.rows].nonzero().squeeze(1)
-                rows.append(term.rows[own])
-                z.append(term.z.index_select(1, own.to(term.z.device)))
-        latents = Latents({"shared": torch.cat(z, 1)}, len(p.batch), rows=torch.cat(rows))
+        own, every = [term for term in terms if name in term.names], torch.arange(len(p.batch))
+        rows = torch.cat([every if term.rows is None else term.rows for term in own])
+        latents = Latents({"shared": torch.cat([term.z for term in own], 1)}, len(p.batch), rows=rows)
         view = Pass(p.model, p.batch.only([name]), p.epoch)
         return latents.sum(view.log_likelihoods(latents)[name]) / self.samples
 
