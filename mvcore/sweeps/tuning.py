@@ -1,0 +1,265 @@
+"""What Ray Tune is given: a searcher that hands out configs, a trainable, a scheduler, a callback that keeps the book.
+
+This module and ``cluster`` and ``workers`` are all that imports Ray. Tune pickles what it is given beside its own
+state, from which nothing is ever restored: a sweep goes on from the files of its trials.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from attrs import asdict
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import Searcher
+
+from mvcore.storage.writing import write_whole
+from mvcore.sweeps.config import Plan, plan_of
+from mvcore.sweeps.domains import Choice, Domain, Number
+from mvcore.sweeps.packing import Packed, unpack
+from mvcore.sweeps.records import Record, Said, record_of, write_answers, write_outcome
+from mvcore.sweeps.search import Book
+from mvcore.sweeps.space import Answers, domains_of
+from mvcore.sweeps.store import name_of, store_of
+from mvcore.sweeps.versions import check_versions
+from mvcore.sweeps.watch import Watch
+from mvcore.training.checkpoint import FILE, Difference, may_differ
+
+GOAL = "goal"  #: What the scheduler judges by.
+
+
+class HandsOut(Searcher):
+    """Hands out the trials of a book, in its order.
+
+    Args:
+        book: The book.
+        watch: Told what starts.
+    """
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self._book: Book | None = book
+
+    def suggest(self, trial_id: str) -> Any:
+        """The config of the next trial."""
+        record = None if self._book is None else self._book.next()
+        if record is None:
+            return Searcher.FINISHED
+        return {"number": record.number, "answers": json.dumps(record.answers)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The callback enters it in the book."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Tune wants a file; the book is in the store."""
+        Path(checkpoint_path).write_bytes(b"")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing is restored from Tune's files."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_metric": None, "_mode": None, "_book": None}
+
+
+class KeepsBook(tune.Callback):
+    """Enters into the book how each trial ended, and shows what goes on.
+
+    Args:
+        book: The book.
+        watch: Shows it.
+    """
+
+    def __init__(self, book: Book, watch: Watch) -> None:
+        self._live: tuple[Book, Watch] | None = (book, watch)
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """A trial starts, or starts again."""
+        if self._live is not None:
+            self._live[1].begun(number_of(trial))
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+        """A trial was evaluated."""
+        if self._live is not None and "said" in result:
+            self._live[1].reported(Said(**json.loads(result["said"])))
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """A trial ended by itself or was stopped; in the latter case it had no time to say so."""
+        self._over(number_of(trial), "stopped", None)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """A trial failed as often as it may."""
+        self._over(number_of(trial), "failed", reason(trial.get_error()))
+
+    def _over(self, number: int, status: Any, error: str | None) -> None:
+        if self._live is None:
+            return
+        book, watch = self._live
+        record = record_of(book.store, number)
+        if record is not None and record.status == "open":
+            write_outcome(book.store, number, status, error)
+            record = record_of(book.store, number)
+        assert record is not None
+        book.over(Said(number=number), record.status, record)
+        watch.ended(record)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_live": None}
+
+
+def number_of(trial: Any) -> int:
+    """The number of a trial of Tune; its config's may be that of the one it took over."""
+    return int(trial.trial_id.rpartition("_")[2]) if not trial.custom_trial_name else int(trial.custom_trial_name)
+
+
+def called(trial: Any) -> str:
+    """The name of a trial, which it keeps whatever its config becomes."""
+    return name_of(trial.config["number"])
+
+
+def reason(error: BaseException | None) -> str:
+    """Why a process ended, in a line: the error in it, or what Ray says of its death."""
+    if error is None:
+        return "it ended without saying why"
+    cause = getattr(error, "cause", None) or error
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    text = lines[-1].strip() if lines and hasattr(error, "cause") else (lines or [""])[0].strip()
+    return f"{type(cause).__name__}: {text}"[:500]
+
+
+def train(config: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
+    """One trial, in a worker: all that it gets is plain.
+
+    Args:
+        config: Its number, and its answers as JSON.
+        shared: The sweep's tables, where its trials are, the rows, the versions of the driver's plugins.
+    """
+    from mvcore.sweeps.workers import train_here, train_together
+
+    plan, store = plan_of(shared["tables"]), store_of(shared["storage"])
+    number, answers = int(tune.get_context().get_trial_name()), json.loads(config["answers"])
+    if shared["versions"] is not None:
+        check_versions(shared["versions"])
+    known = record_of(store, number)
+    if known is None or known.answers != answers:
+        write_answers(store, number, answers)
+    before = tune.get_checkpoint() if plan.sweep.scheduler == "pbt" else None
+    with tempfile.TemporaryDirectory(prefix="mvcore-from-") as restored:
+        where = None if before is None else Path(before.to_directory(restored))
+        run = train_together if plan.sweep.resources.workers > 1 else train_here
+        run(plan, shared, number, answers, _report(plan), where)
+
+
+def _report(plan: Plan) -> Any:
+    """Tells Tune of an evaluation; a trial that is to stop ends here, by SystemExit."""
+
+    def report(said: Said, checkpoint: Path | None) -> None:
+        told = {"said": json.dumps(asdict(said)), "epoch": said.epoch}
+        if said.values:
+            told[GOAL] = said.values[plan.sweep.judged_by]
+        if checkpoint is None or plan.sweep.scheduler != "pbt":
+            tune.report(told)
+            return
+        with tempfile.TemporaryDirectory(prefix="mvcore-report-") as folder:  # the last checkpoint alone
+            write_whole(Path(folder) / FILE, (checkpoint / FILE).read_bytes())
+            tune.report(told, checkpoint=tune.Checkpoint.from_directory(folder))
+
+    return report
+
+
+def scheduler_of(plan: Plan, epochs: int, records: Mapping[int, Record]) -> TrialScheduler | None:
+    """The scheduler that a sweep asks for; one that stops trials is told of those that ended before.
+
+    Args:
+        plan: The sweep.
+        epochs: The most epochs of a trial.
+        records: The trials so far.
+    """
+    way, every = plan.sweep.metric[plan.sweep.judged_by], plan.sweep.report_epochs or 1
+    if plan.sweep.scheduler == "asha":
+        asha = ASHAScheduler(
+            time_attr="epoch", metric=GOAL, mode=way, grace_period=min(every, epochs), max_t=max(epochs, every)
+        )
+        for record in records.values():
+            if record.status != "open":
+                _remember(asha, plan, record)
+        return asha
+    if plan.sweep.scheduler == "pbt":
+        return PopulationBasedTraining(
+            time_attr="epoch", metric=GOAL, mode=way, perturbation_interval=every,
+            custom_explore_fn=Explores(plan.plain),
+        )  # fmt: skip
+    return None
+
+
+def _remember(asha: ASHAScheduler, plan: Plan, record: Record) -> None:
+    past = _Past(f"before-{record.number}")
+    asha.on_trial_add(None, past)
+    for report in record.reports:
+        asha.on_trial_result(None, past, {"epoch": report.epoch, GOAL: report.values[plan.sweep.judged_by]})
+
+
+@final
+class _Past:
+    """All that a scheduler asks of a trial that ended before."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+@final
+class Explores:
+    """Changes the options with which a trial goes on from another's checkpoint, inside their domains.
+
+    Args:
+        tables: The sweep's tables.
+    """
+
+    def __init__(self, tables: Mapping[str, Any]) -> None:
+        self.tables = dict(tables)
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The config of another trial with changed options."""
+        space, answers = plan_of(self.tables).space, json.loads(config["answers"])
+        domains = {name: domain for name, domain in domains_of(space, answers).items() if may_change(name, domain)}
+        changed = {name: _changed(domain, answers[name], random.Random()) for name, domain in domains.items()}
+        return {**config, "answers": json.dumps({**answers, **changed})}
+
+
+def may_change(name: str, domain: Domain) -> bool:
+    """Whether a training can go on with another value: a learning rate, a weight of the loss."""
+    path = "".join(part.rpartition("]")[2] for part in name.split("["))
+    root, _, rest = path.partition(".")
+    where = f"model.config.{rest}" if root == "model" else f"options.{rest}"
+    values = (domain.low, domain.high) if isinstance(domain, Number) else domain.values
+    return all(may_differ(Difference(where, float(v), 0.0) if type(v) in (int, float) else Difference(where, v, v))
+               for v in values)  # fmt: skip
+
+
+def _changed(domain: Domain, value: Any, draws: random.Random) -> Any:
+    """A fifth more or less, or the choice beside; one time in four drawn anew."""
+    from mvcore.sweeps.askers import at_random
+
+    if draws.random() < 0.25:
+        return at_random(draws)("", domain)
+    if isinstance(domain, Choice):
+        at = [index for index, own in enumerate(domain.values) if own == value][0] + draws.choice([-1, 1])
+        return domain.values[min(max(at, 0), len(domain.values) - 1)]
+    moved = value * draws.choice([0.8, 1.2])
+    inside = min(max(moved, domain.low), domain.high)
+    return round(inside) if domain.whole else inside
+
+
+def unpacked(shared: Mapping[str, Any]) -> Any:
+    """The rows that a worker was sent."""
+    rows: Mapping[str, Packed] = shared["rows"]
+    return unpack(rows)
+
+
+def forkable(plan: Plan, answers: Answers) -> list[str]:
+    """The names that a trial may go on with another value of."""
+    return [name for name, domain in domains_of(plan.space, answers).items() if may_change(name, domain)]
