@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -321,7 +322,8 @@ def summary(rows: RunData) -> str:
 
 def _set(tables: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
-    *parents, last = path.strip().split(".")
+    # a key with dots in it stands in quotes, as in TOML
+    *parents, last = [key.strip("\"'") for key in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", path.strip())] or [""]
     if not equals or not parents:
         raise ConfigError([f"{change!r} is not of the form table.field=value"], "--set")
     try:

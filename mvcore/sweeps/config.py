@@ -152,7 +152,7 @@ def parsed(tables: Mapping[str, Any]) -> tuple[Plan | None, list[str]]:
     try:
         sweep = configs.structure_as(SweepConfig, own, path="sweep")
     except ConfigError as error:
-        return None, [*faults, *(f"sweep.{problem}" for problem in error.problems)]
+        return None, [*faults, *(under("sweep", problem) for problem in error.problems)]
     if not isinstance(about, Mapping) or not all(isinstance(part, Mapping) for part in about.values()):
         return None, [*faults, f"sweep.metrics: expected a table with a table for each metric, got {about!r}"]
     return Plan(plain=tables, space=space, sweep=sweep, metrics=tuple(_metrics(sweep, about))), faults
@@ -164,6 +164,12 @@ def plan_of(plain: Mapping[str, Any]) -> Plan:
     if plan is None or faults:
         raise ConfigError(faults, "the sweep")
     return plan
+
+
+def under(prefix: str, problem: str) -> str:
+    """A problem whose path starts at a prefix: ``"path: text"``, or a text alone."""
+    path, colon, _ = problem.partition(": ")
+    return f"{prefix}.{problem}" if colon and " " not in path else f"{prefix}: {problem}"
 
 
 def expanded(path: str, modalities: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from mvcore.sweeps.config import Plan
 from mvcore.sweeps.domains import Choice, Domain, Number, Plugin
 from mvcore.sweeps.leaderboard import front
 from mvcore.sweeps.records import Record
-from mvcore.sweeps.search import past_trial
+from mvcore.sweeps.search import past_trial, require_optuna
 from mvcore.sweeps.space import Space, domains_of
 
 if TYPE_CHECKING:
@@ -157,10 +157,10 @@ def _shares(plan: Plan, ended: Sequence[Record], names: Sequence[str]) -> Mappin
     """The importance of names that the same trials have; nothing where these are too few or the names do not vary."""
     trials = [record for record in ended if all(name in record.answers for name in names)]
     names = [name for name in names if len({_text(record.answers[name]) for record in trials}) > 1]
-    if len(trials) < _ENOUGH or not names:
+    if len(trials) < _ENOUGH or len(names) < 2:  # of one alone there is nothing to say
         return {}
     try:
-        optuna = require("optuna", "sweep", "The importance of parameters")
+        optuna = require_optuna()
     except MissingExtraError:
         return {}
     direction = next(iter(plan.sweep.metric.values()))
@@ -172,10 +172,11 @@ def _shares(plan: Plan, ended: Sequence[Record], names: Sequence[str]) -> Mappin
 
 
 def _groups(space: Space, ended: Sequence[Record]) -> dict[str, list[str]]:
-    """The names by the branch that they are in."""
+    """Names that the same trials have, by the branch that these trials took; none: those that all have."""
     groups: dict[str, list[str]] = {}
     for name in _domains(space, ended):
-        groups.setdefault(name[: name.rindex("]") + 1] if "]" in name else "", []).append(name)
+        every = all(name in record.answers for record in ended)
+        groups.setdefault("" if every else name[: name.rindex("]") + 1], []).append(name)
     return groups
 
 

@@ -95,19 +95,13 @@ def load(store: Store, record: Record) -> Model:
 
 def retrained(plan: Plan, record: Record) -> Model:
     """The config of a trial trained once more, on the rows that it was trained on and those it was judged by."""
-    import torch
-
     import mvcore
-    from mvcore import config as configs
-    from mvcore.build import create_from
-    from mvcore.options import TrainingConfig
-    from mvcore.runs.run import run_data
+    from mvcore.runs.run import RunData, run_data
+    from mvcore.sweeps.trial import built
 
     rows = run_data({**plan.plain["data"], "validation": 0.0}).train
     tables = plan.tables(record.answers, rows.schema.names)
-    options = configs.structure_as(TrainingConfig, tables["training"], path="training")
-    torch.manual_seed(options.seed)
-    model = create_from(tables["model"].pop("use"), rows, tables["model"])
+    model, options = built(tables, RunData(train=rows, validation=None, test=None))
     return mvcore.fit(model, rows, progress=False, **{n: getattr(options, n) for n in tables["training"]}).model
 
 

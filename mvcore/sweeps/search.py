@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 from itertools import islice
 from typing import Any, Protocol, final
@@ -65,17 +66,22 @@ class GridSource:
 class OptunaSource:
     """Optuna's TPE, asked value by value, so that a value exists only where its branch is chosen.
 
+    Args:
+        plan: The sweep.
+        begun: How many trials there were before it.
+
     Raises:
         MissingExtraError: Without optuna.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._optuna = require("optuna", "sweep", "The search 'optuna'")
-        self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
-        self._space, self._asked = plan.space, dict[int, Any]()
-        directions = [f"{direction}imize" for direction in plan.sweep.metric.values()]
-        sampler = self._optuna.samplers.TPESampler(seed=plan.sweep.seed % 2**32)
-        self._study = self._optuna.create_study(sampler=sampler, directions=directions)
+    def __init__(self, plan: Plan, begun: int = 0) -> None:
+        self._optuna, self._space, self._asked = require_optuna(), plan.space, dict[int, Any]()
+        # a search that goes on must not draw again what it drew in the beginning
+        seed = random.Random(f"{plan.sweep.seed}/{begun}").randrange(2**32)
+        self._study = self._optuna.create_study(
+            sampler=self._optuna.samplers.TPESampler(seed=seed),
+            directions=[f"{direction}imize" for direction in plan.sweep.metric.values()],
+        )
 
     def ask(self, number: int) -> Answers:
         """The answers of a new trial."""
@@ -90,19 +96,27 @@ class OptunaSource:
         if trial is not None:
             self._study.tell(trial, goal, state=state)
         elif goal is not None:
-            self._study.add_trial(self._past(record, goal))
-
-    def _past(self, record: Record, goal: list[float]) -> Any:
-        return past_trial(self._space, record.answers, goal)
+            self._study.add_trial(past_trial(self._space, record.answers, goal))
 
 
 def past_trial(space: Space, answers: Answers, goal: list[float]) -> Any:
     """A trial that is over, as Optuna has it: what analyses and a study that goes on are made of."""
-    optuna = require("optuna", "sweep", "The search 'optuna'")
+    optuna = require_optuna()
     domains = domains_of(space, answers)
     kinds = {name: _distribution(optuna, domain) for name, domain in domains.items()}
     params = {n: json.dumps(v) if isinstance(domains[n], Choice) else v for n, v in answers.items()}
     return optuna.trial.create_trial(params=params, distributions=kinds, values=goal)
+
+
+def require_optuna() -> Any:
+    """Optuna, which says nothing of each study that is made.
+
+    Raises:
+        MissingExtraError: Without it.
+    """
+    optuna = require("optuna", "sweep", "The search 'optuna'")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
 
 
 def _suggested(trial: Any, name: str, domain: Domain) -> Any:
@@ -130,9 +144,9 @@ class Book:
 
     def __init__(self, plan: Plan, store: Store) -> None:
         self.plan, self.store = plan, store
-        self._source = source_of(plan)
-        self.total = len(self._source) if isinstance(self._source, GridSource) else int(plan.sweep.trials or 0)
         self.records = {record.number: record for record in records_of(store)}
+        self._source = source_of(plan, len(self.records))
+        self.total = len(self._source) if isinstance(self._source, GridSource) else int(plan.sweep.trials or 0)
         self._open = [number for number, record in self.records.items() if record.status == "open"]
         for record in self.records.values():
             if record.status != "open":
@@ -162,11 +176,11 @@ class Book:
         return max(0, self.total - len(ended))
 
 
-def source_of(plan: Plan) -> RandomSource | GridSource | OptunaSource:
-    """The search that a sweep asks for."""
+def source_of(plan: Plan, begun: int) -> RandomSource | GridSource | OptunaSource:
+    """The search that a sweep asks for, after so many trials."""
     if plan.sweep.search == "grid":
         return GridSource(plan.space)
-    return OptunaSource(plan) if plan.sweep.search == "optuna" else RandomSource(plan.space, plan.sweep.seed)
+    return OptunaSource(plan, begun) if plan.sweep.search == "optuna" else RandomSource(plan.space, plan.sweep.seed)
 
 
 def samples(plan: Plan, count: int) -> list[Answers]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from attrs import field, frozen
 
-from mvcore.errors import ConfigError, ModelFileError, NotPackagedError, TrainingError
+from mvcore.errors import ConfigError, ModelFileError, TrainingError
 from mvcore.extras import require
 from mvcore.runs.folder import read_json
 from mvcore.storage.lock import locked
@@ -27,7 +27,7 @@ from mvcore.sweeps.config import Plan, plan_of, read
 from mvcore.sweeps.records import Record, records_of
 from mvcore.sweeps.results import clear, load, write_best, write_leaderboard, write_report
 from mvcore.sweeps.store import Store, store_of
-from mvcore.sweeps.validation import check, local_names
+from mvcore.sweeps.validation import check
 from mvcore.sweeps.watch import best_of
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def sweep(
         ConfigError: If anything does not fit, in any part of the space; it has all problems. Nothing was started.
         ModelFileError: If the folder holds something else, or another sweep.
         TrainingError: If all trials failed; it says of what.
+        NotPackagedError: If it names a component of ``mvcore.local``, which no worker has.
         MissingExtraError: Without Ray or Optuna, where they are asked for.
         FileAccessError: If another process works in the folder.
     """
@@ -199,8 +200,6 @@ def _check_extras(plan: Plan) -> None:
         require("ray.tune", "sweep", "A sweep with Ray")
     if plan.sweep.search == "optuna":
         require("optuna", "sweep", "The search 'optuna'")
-    if names := local_names(plan):
-        raise NotPackagedError(f"The component {names[0]!r} of mvcore.local")
 
 
 def _check_folder(folder: Path, plan: Plan, resume: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from attrs import evolve
 
 import mvcore
 from mvcore import config as configs
@@ -85,26 +86,33 @@ def _trained(
 ) -> Evaluated | None:  # fmt: skip
     """The last evaluation of a trial that was trained to its end; None if it was stopped."""
     tables = plan.tables(answers, rows.train.schema.names)
-    options = configs.structure_as(TrainingConfig, tables["training"], path="training")
-    torch.manual_seed(options.seed)
-    fields = {name: value for name, value in tables["model"].items() if name != "use"}
-    model = create_from(tables["model"]["use"], rows.train, fields)
-    epochs = tables["training"].get("epochs") or (TrainingConfig() if model.config is None else model.config.recipe()).epochs
+    model, options = built(tables, rows)
     checkpoint = folder.path / "checkpoint"
     _until_free(checkpoint)
     if is_first():
         write_whole(folder.path / "config.json", json.dumps(tables, indent=1).encode())
     if restore is not None:
         _take(restore, checkpoint)
-    reporter = _Reporter(plan, store, number, rows, report, folder, epochs)
+    reporter = _Reporter(plan, store, number, rows, report, folder, options)
     given = {name: getattr(options, name) for name in tables["training"] if name != "checkpoint_epochs"}
     run = mvcore.fit(
         model, rows.train, checkpoint=checkpoint, resume=restore is None, fork=restore is not None,
-        checkpoint_epochs=_every(plan, tables["training"], epochs), callbacks=[reporter], progress=False, **given,
+        checkpoint_epochs=_every(plan, tables["training"], options.epochs), callbacks=[reporter], progress=False, **given,
     )  # fmt: skip
     if run.stopped:
         return None
     return _ended(run, reporter, folder)
+
+
+def built(tables: Mapping[str, Any], rows: RunData) -> tuple[Model, TrainingConfig]:
+    """The model of a trial's tables, its weights drawn by the seed, and how it is trained, its recipe included."""
+    given = tables["training"]
+    options = configs.structure_as(TrainingConfig, given, path="training")
+    torch.manual_seed(options.seed)
+    fields = {name: value for name, value in tables["model"].items() if name != "use"}
+    model = create_from(tables["model"]["use"], rows.train, fields)
+    recipe = TrainingConfig() if model.config is None else model.config.recipe()
+    return model, evolve(recipe, **{name: getattr(options, name) for name in given})
 
 
 def _ended(run: Run, reporter: _Reporter, folder: Folder) -> Evaluated:
@@ -128,10 +136,11 @@ class _Reporter:
     """The hook that evaluates a trial after the checkpoint of an epoch that is to be reported."""
 
     def __init__(
-        self, plan: Plan, store: Store, number: int, rows: RunData, report: Report, folder: Folder, epochs: int
+        self, plan: Plan, store: Store, number: int, rows: RunData, report: Report, folder: Folder,
+        options: TrainingConfig,
     ) -> None:
         self.plan, self.store, self.number, self.rows, self.report = plan, store, number, rows, report
-        self.folder, self.epochs = folder, epochs
+        self.folder, self.options = folder, options
         self.reports = list(reports_of(store, number))
         self._began, self._before = time.monotonic(), self.reports[-1].seconds if self.reports else 0.0
         self._ended: int | None = None  # the epoch that has just ended, not yet saved
@@ -148,7 +157,7 @@ class _Reporter:
         if is_first():
             self.folder.keep()
         every = self.plan.sweep.report_epochs
-        if row is None or epoch is None or every is None or epoch % every or epoch >= self.epochs:
+        if row is None or epoch is None or every is None or epoch % every or epoch >= self.options.epochs:
             return
         if is_first():
             found = self.evaluated(model, epoch, row["stage"])
@@ -156,7 +165,7 @@ class _Reporter:
 
     def evaluated(self, model: Model, epoch: int, stage: str) -> Evaluated:
         """The values of the validation rows, recorded."""
-        values = values_of_model(self.plan, model, self.rows, stage) if is_first() else {}
+        values = values_of_model(self.plan, model, self.rows, self.options.batch_size, stage) if is_first() else {}
         seconds = self._before + time.monotonic() - self._began
         found = Evaluated(epoch=epoch, seconds=round(seconds, 3), values=values)
         # a trial that goes on from an earlier epoch, its own or another's, has not had the later ones
@@ -166,14 +175,16 @@ class _Reporter:
         return found
 
 
-def values_of_model(plan: Plan, model: Model, rows: RunData, stage: str | None = None) -> dict[str, float]:
+def values_of_model(
+    plan: Plan, model: Model, rows: RunData, batch_size: int, stage: str | None = None
+) -> dict[str, float]:
     """The values of a model on the validation rows: those of the sweep's metrics, and all that were computed.
 
     Raises:
         DataError: If a metric of the sweep is not among them, or is not finite.
         NotApplicableError: If one can't be computed.
     """
-    goals, found = evaluated(plan, model, rows, stage)
+    goals, found = evaluated(plan, model, rows, batch_size, stage)
     for target, value in goals.items():
         if not math.isfinite(value):
             raise DataError(f"The metric {target!r} is {value!r} on the validation rows; trials can't be compared by it.")
@@ -181,7 +192,7 @@ def values_of_model(plan: Plan, model: Model, rows: RunData, stage: str | None =
 
 
 def evaluated(
-    plan: Plan, model: Model, rows: RunData, stage: str | None = None
+    plan: Plan, model: Model, rows: RunData, batch_size: int, stage: str | None = None
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The values of the sweep's metrics, and all that were computed; errors but for values as ``values_of_model``."""
     assert rows.validation is not None
@@ -190,7 +201,7 @@ def evaluated(
         report = mvcore.evaluate(model, rows.validation, train=rows.train, metrics=list(plan.metrics), K=DRAWS)
         found = dict(report.values)
     if VALIDATION_LOSS in plan.sweep.metric:
-        found[VALIDATION_LOSS] = _validation_loss(model, rows.validation, stage)
+        found[VALIDATION_LOSS] = _validation_loss(model, rows.validation, batch_size, stage)
     return {target: _goal(target, found, rows.train.schema.names) for target in plan.sweep.targets}, found
 
 
@@ -205,11 +216,11 @@ def _goal(target: str, found: Mapping[str, float], modalities: Sequence[str]) ->
     return sum(values) / len(values)
 
 
-def _validation_loss(model: Model, rows: MultimodalDataset, stage: str | None) -> float:
-    """The mean loss, after every warm-up, as ``fit`` computes it."""
+def _validation_loss(model: Model, rows: MultimodalDataset, batch_size: int, stage: str | None) -> float:
+    """The mean loss, after every warm-up, as ``fit`` computes it, to the same draws."""
     device, total = next(model.parameters()).device, 0.0
     with isolated(model, None):
-        for batch in rows.batches(256):
+        for batch in rows.batches(batch_size):
             total += float(model(batch.to(device), stage=stage).loss) * len(batch)
     return total / len(rows)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from mvcore.build import create_from
 from mvcore.runs.run import RunData
 from mvcore.sweeps.config import Plan
 from mvcore.sweeps.space import Answers
-from mvcore.sweeps.trial import evaluated
+from mvcore.sweeps.trial import built, evaluated
 
 
 def check_values(plan: Plan, answers: Answers, rows: RunData) -> None:
@@ -21,6 +20,6 @@ def check_values(plan: Plan, answers: Answers, rows: RunData) -> None:
     """
     tables = plan.tables(answers, rows.train.schema.names)
     with torch.random.fork_rng(devices=[]):
-        model = create_from(tables["model"].pop("use"), rows.train, tables["model"])
+        model, options = built(tables, rows)
         model.fit_transforms(rows.train)
-        evaluated(plan, model, rows)
+        evaluated(plan, model, rows, options.batch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -11,15 +12,22 @@ from mvcore import config as configs
 from mvcore.config.converter import unknown_key
 from mvcore.configured import configured
 from mvcore.data.schema import ModalitySpec, Schema
-from mvcore.errors import AmbiguousComponentError, BrokenPluginError, ConfigError, MvcoreError, UnknownComponentError
+from mvcore.errors import (
+    AmbiguousComponentError,
+    BrokenPluginError,
+    ConfigError,
+    MvcoreError,
+    NotPackagedError,
+    UnknownComponentError,
+)
 from mvcore.options import TrainingConfig
 from mvcore.plugins.local import DIST
 from mvcore.plugins.registry import Registry
 from mvcore.runs.run import DataTable
 from mvcore.sweeps.askers import FLOAT_IN_GRID, corners, covering
-from mvcore.sweeps.config import VALIDATION_LOSS, Plan, expanded, parsed
-from mvcore.sweeps.domains import Number, Plugin
-from mvcore.sweeps.space import Answers, names_model, values_of
+from mvcore.sweeps.config import VALIDATION_LOSS, Plan, expanded, parsed, under
+from mvcore.sweeps.domains import Number
+from mvcore.sweeps.space import Answers, names_model
 
 MOST = 256  #: Combinations that are tried; of more than these, so many in which every value comes up.
 _LOST = (UnknownComponentError, AmbiguousComponentError, BrokenPluginError)
@@ -47,10 +55,13 @@ def check(tables: Mapping[str, Any], where: str, schema: Schema | None = None) -
 
     Raises:
         ConfigError: If anything does not fit; it has all problems.
+        NotPackagedError: If it names a component of ``mvcore.local``, which no worker has.
     """
     plan, faults = parsed(tables)
     faults += _data_faults(tables["data"])
     if plan is not None:
+        if names := local_names(plan):
+            raise NotPackagedError(f"The component {names[0]!r} of mvcore.local")
         faults += _sweep_faults(plan)
         if not any(fault.startswith("space") for fault in faults):
             faults += _config_faults(plan, schema)
@@ -71,7 +82,7 @@ def _data_faults(table: Mapping[str, Any]) -> Iterator[str]:
     try:
         data = configs.structure_as(DataTable, table, path="data")
     except ConfigError as error:
-        yield from (f"data.{problem}" for problem in error.problems)
+        yield from (under("data", problem) for problem in error.problems)
         return
     if not data.validation:
         yield "data.validation: trials are compared on validation rows, and there are none; set validation = 0.2"
@@ -94,11 +105,12 @@ def _metric_faults(plan: Plan) -> Iterator[str]:
     registry = Registry.installed()
     for table in plan.metrics:
         try:
-            configs.structure("metric", table, registry, f"sweep.metrics.{table['use']}")
+            registry.spec("metric", table["use"])
+            configs.structure("metric", table, registry)
         except ConfigError as error:
-            yield from (f"sweep.metrics.{table['use']}.{problem}" for problem in error.problems)
+            yield from (under(f"sweep.metrics.{table['use']}", problem) for problem in error.problems)
         except _LOST as error:
-            yield f"sweep.metric: {table['use']}: {error}"
+            yield f"sweep.metric.{table['use']}: {error}"
     if VALIDATION_LOSS in plan.sweep.metric:
         yield from _loss_faults(plan)
     judge = plan.sweep.scheduler_metric
@@ -153,23 +165,32 @@ def _scheduler_faults(plan: Plan) -> Iterator[str]:
 def _config_faults(plan: Plan, schema: Schema | None) -> list[str]:
     """What is wrong with the models and trainings of the space, each fault once, with the name of its path."""
     found: dict[tuple[str, str], list[Answers]] = defaultdict(list)
-    tried = combinations(plan)
-    for answers in tried:
-        for fault in _faults_of(plan, answers, schema):
+    tried = []
+    for answers in combinations(plan):
+        faults = _faults_of(plan, answers, schema)
+        for fault in faults:
             found[_name(plan, answers, fault, schema), fault.text].append(answers)
+        if not any(fault.path == "model" for fault in faults):  # else its fields were not looked at
+            tried.append(answers)
     return [_told(plan, name, text, where, tried) for (name, text), where in found.items()]
 
 
 def _faults_of(plan: Plan, answers: Answers, schema: Schema | None) -> list[_Fault]:
     """What is wrong with one config; where the data are not known, what would be with any data."""
-    first, *others = [schema] if schema is not None else _guesses(plan)
-    faults = _faults_on(plan, answers, first)
-    for other in others:
-        if not faults:
-            return []
-        same = {fault.path for fault in _faults_on(plan, answers, other)}
-        faults = [fault for fault in faults if fault.path in same]
-    return faults
+    if schema is not None:
+        return _faults_on(plan, answers, schema)
+    guesses = _guesses(plan)
+    found = [(guess, _faults_on(plan, answers, guess)) for guess in guesses[:1]]
+    if not found[0][1]:
+        return []
+    found += [(guess, _faults_on(plan, answers, guess)) for guess in guesses[1:]]
+    likely = [min(found, key=partial(_faults_in, name))[0][name] for name in guesses[0].names]
+    return _faults_on(plan, answers, Schema(tuple(likely)))
+
+
+def _faults_in(name: str, guess: tuple[Schema, list[_Fault]]) -> int:
+    """How many faults a modality has if the data are as guessed."""
+    return sum(fault.path.startswith(f"model.modalities.{name}.") for fault in guess[1])
 
 
 def _faults_on(plan: Plan, answers: Answers, schema: Schema) -> list[_Fault]:
@@ -182,12 +203,12 @@ def _faults_on(plan: Plan, answers: Answers, schema: Schema) -> list[_Fault]:
         options = configs.structure_as(TrainingConfig, tables["training"], path="training")
     except ConfigError as error:
         options = None
-        faults += [_split(f"training.{problem}") for problem in error.problems]
+        faults += [_split(under("training", problem)) for problem in error.problems]
     fields = {name: value for name, value in tables["model"].items() if name != "use"}
     try:
         config, _ = configured(tables["model"]["use"], schema, fields, Registry.installed())
     except ConfigError as error:
-        return faults + [_split(f"model.{problem}") for problem in error.problems]
+        return faults + [_split(under("model", problem)) for problem in error.problems]
     except MvcoreError as error:
         return [*faults, _Fault("model", str(error))]
     if options is not None and plan.sweep.scheduler == "pbt":
@@ -219,8 +240,8 @@ def _spec(name: str, shape: tuple[int, ...], likelihood: str) -> ModalitySpec:
 
 
 def _split(problem: str) -> _Fault:
-    path, colon, text = problem.partition(": ")
-    return _Fault(path, text) if colon and " " not in path else _Fault("model", problem.removeprefix("model."))
+    path, _, text = problem.partition(": ")
+    return _Fault(path, text)
 
 
 def _name(plan: Plan, answers: Answers, fault: _Fault, schema: Schema | None) -> str:
@@ -265,7 +286,8 @@ def _told(plan: Plan, name: str, text: str, where: Sequence[Answers], tried: Seq
             f"{name}: {', '.join(sorted(models))} {'has' if len(models) == 1 else 'have'} no such field ({text}); put it "
             "into the branches of the models that have it"
         )
-    if len(where) == len([answers for answers in tried if _has(plan, answers, path)]):
+    alike = [answers for answers in tried if path not in answers or answers[path] == where[0].get(path)]
+    if all(answers in where for answers in alike if _has(plan, answers, path)):
         return f"{name}: {text}"
     return f"{name}: {text} (with {_shared(where, tried)})"
 
@@ -298,14 +320,3 @@ def _texts(value: Any) -> Iterator[str]:
         yield from chain.from_iterable(map(_texts, value))
     elif isinstance(value, str):
         yield value.rpartition(":")[2]
-
-
-def plugins_of(plan: Plan) -> list[str]:
-    """The names of the space at which a component is chosen."""
-    return [name for name, node in plan.space.all() if isinstance(node, Plugin)]
-
-
-def checked_answers(plan: Plan, answers: Answers) -> Answers:
-    """Recorded answers, as they are, if the space asks for just these."""
-    values_of(plan.space, answers)
-    return answers
