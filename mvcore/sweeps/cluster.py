@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from mvcore.sweeps.config import Plan
 from mvcore.sweeps.packing import pack
 from mvcore.sweeps.search import Book
 from mvcore.sweeps.store import FolderStore, Store, store_of
-from mvcore.sweeps.tuning import HandsOut, KeepsBook, called, forkable, scheduler_of, train
+from mvcore.sweeps.tuning import HandsOut, KeepsBook, all_at_once, called, forkable, scheduler_of, train
 from mvcore.sweeps.validation import combinations
 from mvcore.sweeps.versions import version_faults, versions
 from mvcore.sweeps.watch import Watch
@@ -72,12 +73,15 @@ def _tune(book: Book, rows: RunData, watch: Watch, expected: Mapping[str, str] |
     plan, each = book.plan, book.plan.sweep.resources
     shared = {"tables": dict(plan.plain), "storage": book.store.address, "rows": pack(rows), "versions": expected}
     trainable = tune.with_resources(tune.with_parameters(train, shared=shared), _bundles(plan))
+    scheduler = scheduler_of(plan, _epochs(plan), book.records)
+    together = plan.sweep.scheduler == "pbt"
     with _tunes_folder(book.store) as folder:
         tuner = tune.Tuner(
             trainable,
+            param_space=all_at_once(book) if together else {},
             tune_config=tune.TuneConfig(
-                search_alg=HandsOut(book), scheduler=scheduler_of(plan, _epochs(plan), book.records),
-                num_samples=max(1, book.left), max_concurrent_trials=plan.sweep.concurrent,
+                search_alg=None if together else HandsOut(book), scheduler=scheduler,
+                num_samples=1 if together else book.left, max_concurrent_trials=plan.sweep.concurrent,
                 reuse_actors=each.workers == 1, trial_name_creator=called, trial_dirname_creator=called,
             ),
             run_config=tune.RunConfig(
@@ -150,20 +154,36 @@ def _connected(plan: Plan) -> Iterator[None]:
         yield
         return
     address = plan.sweep.address
+    _check_address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         options["include_dashboard"] = False
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ConfigError(
-            [f"address: no Ray cluster can be reached at {address!r}: {_first_line(error)}. Start one with `ray start "
-             "--head`, or take address = 'local'"], "sweep"
-        ) from error  # fmt: skip
+        raise _unreachable(address, _first_line(error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Asks whether anyone listens at ``host:port``: where nobody does, Ray ends the process."""
+    host, colon, port = address.rpartition("//")[2].rpartition(":")
+    if address in ("local", "auto"):
+        return
+    if not colon or not port.isdecimal():
+        raise ConfigError([f"address: expected 'local', 'auto', 'here' or 'host:port', got {address!r}"], "sweep")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, _first_line(error)) from error
+
+
+def _unreachable(address: str, why: str) -> ConfigError:
+    text = f"address: no Ray cluster can be reached at {address!r}: {why}. `ray start --head` starts one; address = 'local'"
+    return ConfigError([f"{text} needs none"], "sweep")
 
 
 def _check_resources(plan: Plan) -> None:

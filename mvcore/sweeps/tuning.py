@@ -21,11 +21,10 @@ from ray.tune.search import Searcher
 from mvcore.storage.writing import write_whole
 from mvcore.sweeps.config import Plan, plan_of
 from mvcore.sweeps.domains import Choice, Domain, Number
-from mvcore.sweeps.packing import Packed, unpack
 from mvcore.sweeps.records import Record, Said, record_of, write_answers, write_outcome
 from mvcore.sweeps.search import Book
 from mvcore.sweeps.space import Answers, domains_of
-from mvcore.sweeps.store import name_of, store_of
+from mvcore.sweeps.store import Store, name_of, store_of
 from mvcore.sweeps.versions import check_versions
 from mvcore.sweeps.watch import Watch
 from mvcore.training.checkpoint import FILE, Difference, may_differ
@@ -38,7 +37,6 @@ class HandsOut(Searcher):
 
     Args:
         book: The book.
-        watch: Told what starts.
     """
 
     def __init__(self, book: Book) -> None:
@@ -48,9 +46,7 @@ class HandsOut(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial."""
         record = None if self._book is None else self._book.next()
-        if record is None:
-            return Searcher.FINISHED
-        return {"number": record.number, "answers": json.dumps(record.answers)}
+        return Searcher.FINISHED if record is None else {"trial": asked(record)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The callback enters it in the book."""
@@ -64,6 +60,19 @@ class HandsOut(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_metric": None, "_mode": None, "_book": None}
+
+
+def asked(record: Record) -> dict[str, Any]:
+    """What a trial of Tune is told; answers as text, for Tune would look for searches of its own in them."""
+    return {"number": record.number, "answers": json.dumps(record.answers)}
+
+
+def all_at_once(book: Book) -> dict[str, Any]:
+    """Every trial that is left as one list, which is what Tune wants where trials take each other over."""
+    left: list[Record] = []
+    while (record := book.next()) is not None:
+        left.append(record)
+    return {"trial": tune.grid_search([asked(record) for record in left])}
 
 
 class KeepsBook(tune.Callback):
@@ -93,7 +102,8 @@ class KeepsBook(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """A trial failed as often as it may."""
-        self._over(number_of(trial), "failed", reason(trial.get_error()))
+        if self._live is not None:
+            self._over(number_of(trial), "failed", last_error(self._live[0].store, number_of(trial)))
 
     def _over(self, number: int, status: Any, error: str | None) -> None:
         if self._live is None:
@@ -113,22 +123,18 @@ class KeepsBook(tune.Callback):
 
 def number_of(trial: Any) -> int:
     """The number of a trial of Tune; its config's may be that of the one it took over."""
-    return int(trial.trial_id.rpartition("_")[2]) if not trial.custom_trial_name else int(trial.custom_trial_name)
+    return int(trial.custom_trial_name)
 
 
 def called(trial: Any) -> str:
     """The name of a trial, which it keeps whatever its config becomes."""
-    return name_of(trial.config["number"])
+    return name_of(trial.config["trial"]["number"])
 
 
-def reason(error: BaseException | None) -> str:
-    """Why a process ended, in a line: the error in it, or what Ray says of its death."""
-    if error is None:
-        return "it ended without saying why"
-    cause = getattr(error, "cause", None) or error
-    lines = [line for line in str(cause).splitlines() if line.strip()]
-    text = lines[-1].strip() if lines and hasattr(error, "cause") else (lines or [""])[0].strip()
-    return f"{type(cause).__name__}: {text}"[:500]
+def last_error(store: Store, number: int) -> str:
+    """What a trial that may not be tried again broke off with, as its process wrote it down."""
+    content = store.read(f"{name_of(number)}/error.txt")
+    return "its process died" if content is None else content.decode()
 
 
 def train(config: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
@@ -141,7 +147,7 @@ def train(config: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
     from mvcore.sweeps.workers import train_here, train_together
 
     plan, store = plan_of(shared["tables"]), store_of(shared["storage"])
-    number, answers = int(tune.get_context().get_trial_name()), json.loads(config["answers"])
+    number, answers = int(tune.get_context().get_trial_name()), json.loads(config["trial"]["answers"])
     if shared["versions"] is not None:
         check_versions(shared["versions"])
     known = record_of(store, number)
@@ -151,7 +157,12 @@ def train(config: Mapping[str, Any], shared: Mapping[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="mvcore-from-") as restored:
         where = None if before is None else Path(before.to_directory(restored))
         run = train_together if plan.sweep.resources.workers > 1 else train_here
-        run(plan, shared, number, answers, _report(plan), where)
+        store.remove(f"{name_of(number)}/error.txt")
+        try:
+            run(plan, shared, number, answers, _report(plan), where)
+        except Exception as error:  # Ray tells the driver no more than that there was one
+            store.write(f"{name_of(number)}/error.txt", f"{type(error).__name__}: {error}".encode())
+            raise
 
 
 def _report(plan: Plan) -> Any:
@@ -224,10 +235,10 @@ class Explores:
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
         """The config of another trial with changed options."""
-        space, answers = plan_of(self.tables).space, json.loads(config["answers"])
+        space, answers = plan_of(self.tables).space, json.loads(config["trial"]["answers"])
         domains = {name: domain for name, domain in domains_of(space, answers).items() if may_change(name, domain)}
         changed = {name: _changed(domain, answers[name], random.Random()) for name, domain in domains.items()}
-        return {**config, "answers": json.dumps({**answers, **changed})}
+        return {"trial": {**config["trial"], "answers": json.dumps({**answers, **changed})}}
 
 
 def may_change(name: str, domain: Domain) -> bool:
@@ -252,12 +263,6 @@ def _changed(domain: Domain, value: Any, draws: random.Random) -> Any:
     moved = value * draws.choice([0.8, 1.2])
     inside = min(max(moved, domain.low), domain.high)
     return round(inside) if domain.whole else inside
-
-
-def unpacked(shared: Mapping[str, Any]) -> Any:
-    """The rows that a worker was sent."""
-    rows: Mapping[str, Packed] = shared["rows"]
-    return unpack(rows)
 
 
 def forkable(plan: Plan, answers: Answers) -> list[str]:
