@@ -13,9 +13,7 @@ from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import LikelihoodConfig, ModelConfig
 
 
-def configured(
-    name: str, schema: Schema, fields: Mapping[str, Any], registry: Registry
-) -> tuple[ModelConfig, Schema]:
+def configured(name: str, schema: Schema, fields: Mapping[str, Any], registry: Registry) -> tuple[ModelConfig, Schema]:
     """What ``mvcore.create`` builds a model from: its config, complete, and the schema with its likelihoods.
 
     Args:

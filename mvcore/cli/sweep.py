@@ -40,7 +40,9 @@ def command(config: Path, out: Path | None, changes: tuple[str, ...], dry_run: b
         try:
             found = sweep(config, out=folder, changes=changes, progress=not quiet)
         except KeyboardInterrupt:
-            click.echo(f"Interrupted. The trials so far are in {folder}/; the same command goes on from there.", err=True)
+            click.echo(
+                f"Interrupted. The trials so far are in {folder}/; the same command goes on from there.", err=True
+            )
             raise click.exceptions.Exit(143 if terminated else 130) from None
     best = found.best
     if best is None:
@@ -79,7 +81,10 @@ def _summary(plan: Plan, count: int) -> str:
     goals = ", ".join(f"{target} ({way})" for target, way in sweep.metric.items())
     rows = [
         ["", ""],
-        ["trials", f"{count}, chosen by {sweep.search}" + ("" if sweep.search != "optuna" else "; it begins at random")],
+        [
+            "trials",
+            f"{count}, chosen by {sweep.search}" + ("" if sweep.search != "optuna" else "; it begins at random"),
+        ],
         ["metric", goals + (" as a Pareto front" if len(sweep.metric) > 1 else "")],
         ["scheduler", sweep.scheduler + ("" if sweep.scheduler == "none" else f", by {sweep.judged_by}")],
         ["reports", "at the end" if sweep.report_epochs is None else f"every {sweep.report_epochs} epochs"],

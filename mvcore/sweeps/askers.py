@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from mvcore.errors import ConfigError
@@ -17,7 +18,9 @@ def at_random(draws: random.Random) -> Ask:
     """Draws each value: choices alike, ranges uniformly, those with ``log`` uniformly in the logarithm."""
 
     def ask(name: str, domain: Domain) -> Any:
-        return domain.values[draws.randrange(len(domain.values))] if isinstance(domain, Choice) else _drawn(domain, draws)
+        return (
+            domain.values[draws.randrange(len(domain.values))] if isinstance(domain, Choice) else _drawn(domain, draws)
+        )
 
     return ask
 
@@ -76,18 +79,20 @@ def _points(space: Space, values: Any) -> Iterator[Answers]:
     while True:
         sizes: list[int] = []
 
-        def ask(name: str, domain: Domain, sizes: list[int] = sizes) -> Any:
-            found, place = values(name, domain), len(sizes)
-            sizes.append(len(found))
-            return found[digits[place] if place < len(digits) else 0]
-
-        yield answered(space, ask)
+        yield answered(space, partial(_digit, values, digits, sizes))
         digits += [0] * (len(sizes) - len(digits))
         while digits and digits[-1] == sizes[len(digits) - 1] - 1:
             digits.pop()
         if not digits:
             return
         digits[-1] += 1
+
+
+def _digit(values: Any, digits: list[int], sizes: list[int], name: str, domain: Domain) -> Any:
+    """The value that the digit of a name stands for; notes how many values the name has."""
+    found, place = values(name, domain), len(sizes)
+    sizes.append(len(found))
+    return found[digits[place] if place < len(digits) else 0]
 
 
 def _all_values(name: str, domain: Domain) -> Any:

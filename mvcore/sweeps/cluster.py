@@ -20,12 +20,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mvcore.errors import ConfigError
 from mvcore.plugins.registry import Registry
 from mvcore.runs.run import RunData
+from mvcore.sweeps.combinations import combinations
 from mvcore.sweeps.config import Plan
 from mvcore.sweeps.packing import pack
 from mvcore.sweeps.search import Book
 from mvcore.sweeps.store import FolderStore, Store, store_of
 from mvcore.sweeps.tuning import HandsOut, KeepsBook, all_at_once, called, forkable, scheduler_of, train
-from mvcore.sweeps.validation import combinations
 from mvcore.sweeps.versions import version_faults, versions
 from mvcore.sweeps.watch import Watch
 
@@ -56,9 +56,9 @@ def run_on_ray(book: Book, rows: RunData, watch: Watch) -> None:
     plan = book.plan
     if plan.sweep.scheduler == "pbt" and not any(forkable(plan, answers) for answers in combinations(plan)):
         raise ConfigError(
-            ["scheduler: 'pbt' changes learning rate, weight decay, clip_norm and weights of the loss, and none of them "
-             "is in the space"], "sweep"
-        )  # fmt: skip
+            ["scheduler: 'pbt' changes learning rate, weight decay, clip_norm and loss weights; the space has none"],
+            "sweep",
+        )
     with _quiet(), _connected(plan):
         _check_resources(plan)
         several = len(_nodes()) > 1
@@ -182,13 +182,13 @@ def _check_address(address: str) -> None:
 
 
 def _unreachable(address: str, why: str) -> ConfigError:
-    text = f"address: no Ray cluster can be reached at {address!r}: {why}. `ray start --head` starts one; address = 'local'"
-    return ConfigError([f"{text} needs none"], "sweep")
+    hint = "`ray start --head` starts one; address = 'local' needs none"
+    return ConfigError([f"address: no Ray cluster can be reached at {address!r}: {why}. {hint}"], "sweep")
 
 
 def _check_resources(plan: Plan) -> None:
     """Refuses a trial that would wait for ever."""
-    have, each = ray.cluster_resources(), plan.sweep.resources
+    have, each = _ray().cluster_resources(), plan.sweep.resources
     faults = []
     for name, kind, wanted in (("cpu", "CPU", each.cpu), ("gpu", "GPU", each.gpu)):
         nodes = [node["Resources"].get(kind, 0.0) for node in _nodes()]
@@ -201,7 +201,12 @@ def _check_resources(plan: Plan) -> None:
 
 
 def _nodes() -> list[Any]:
-    return [node for node in ray.nodes() if node["Alive"]]
+    return [node for node in _ray().nodes() if node["Alive"]]
+
+
+def _ray() -> Any:
+    """Ray, of which these functions have no types."""
+    return ray
 
 
 def _check_nodes(store: Store) -> None:
@@ -215,7 +220,7 @@ def _check_nodes(store: Store) -> None:
         with suppress(OSError):
             store.remove(name)
     faults = [
-        f"storage: the machine {host!r} does not see {store.address!r}; name a folder that all machines share, or a bucket"
+        f"storage: the machine {host!r} does not see {store.address!r}; name a folder that all share, or a bucket"
         for host, (seen, _) in found.items()
         if seen != token
     ]
@@ -238,5 +243,3 @@ def _seen(address: str, name: str) -> tuple[str | None, dict[str, str]]:
 
 def _first_line(error: BaseException) -> str:
     return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-

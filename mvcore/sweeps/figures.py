@@ -65,7 +65,11 @@ def best_so_far(plan: Plan, ended: Sequence[Record]) -> Figure:
 def parallel_coordinates(plan: Plan, ended: Sequence[Record]) -> Figure | None:
     """A line a trial through what it chose, its colour the first metric; a line passes by what its branch lacks."""
     target, direction = next(iter(plan.sweep.metric.items()))
-    names = [name for name in _domains(plan.space, ended) if len({_text(r.answers[name]) for r in ended if name in r.answers}) > 1]
+    names = [
+        name
+        for name in _domains(plan.space, ended)
+        if len({_text(r.answers[name]) for r in ended if name in r.answers}) > 1
+    ]
     names = sorted(names, key=lambda name: name.count("["))[:_MOST_AXES]
     if len(ended) < 2 or not names:
         return None
@@ -118,7 +122,9 @@ def importance(plan: Plan, ended: Sequence[Record]) -> Figure | None:
 
     A parameter of a branch is judged among the trials that took the branch.
     """
-    groups = {where: shares for where, names in _groups(plan.space, ended).items() if (shares := _shares(plan, ended, names))}
+    groups = {
+        where: shares for where, names in _groups(plan.space, ended).items() if (shares := _shares(plan, ended, names))
+    }
     if not groups:
         return None
     heights = [len(shares) for shares in groups.values()]
@@ -144,7 +150,9 @@ def pareto(plan: Plan, ended: Sequence[Record]) -> Figure | None:
     best = sorted(front(plan, ended), key=lambda record: _value(record, one))
     figure, ax = axes_of(1, 1, size=(5.6, 4.2))
     ax.plot([_value(r, one) for r in ended], [_value(r, two) for r in ended], "o", color="0.65", ms=4, label="trial")
-    ax.plot([_value(r, one) for r in best], [_value(r, two) for r in best], "o-", color="C3", ms=6, label="Pareto front")
+    ax.plot(
+        [_value(r, one) for r in best], [_value(r, two) for r in best], "o-", color="C3", ms=6, label="Pareto front"
+    )
     for record in best:
         ax.annotate(f"{record.number}", (_value(record, one), _value(record, two)), xytext=(5, 5),
                     textcoords="offset points", fontsize="small")  # fmt: skip

@@ -72,9 +72,7 @@ def _columns(plan: Plan, records: Sequence[Record]) -> list[tuple[str, int]]:
     return [(target, epoch) for target in plan.sweep.targets for epoch in epochs]
 
 
-def _row(
-    plan: Plan, record: Record, names: Sequence[str], columns: Sequence[tuple[str, int]]
-) -> dict[str, Any]:
+def _row(plan: Plan, record: Record, names: Sequence[str], columns: Sequence[tuple[str, int]]) -> dict[str, Any]:
     last, before = record.last, {report.epoch: report.values for report in record.reports[:-1]}
     return {
         "trial": record.number,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Literal, final
 
 from attrs import asdict, field, frozen
 
@@ -14,7 +14,7 @@ from mvcore.sweeps.store import Store, name_of, read_json, write_json
 
 #: ``finished``: trained to the end; ``stopped``: by the scheduler; ``failed``: with an error; ``open``: not yet ended.
 Status = Literal["finished", "stopped", "failed", "open"]
-ENDED = ("finished", "stopped", "failed")
+ENDED: tuple[Status, ...] = ("finished", "stopped", "failed")
 
 
 @final

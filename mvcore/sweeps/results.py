@@ -112,7 +112,7 @@ def _about(plan: Plan, best: Record, trials: int, name: str) -> str:
     how = "trained once more, on the training and the validation rows" if plan.sweep.retrain else "as it was trained"
     return (
         f"## The sweep\n\nThis is trial {best.number} of {trials} of the sweep `{name}`, {how}: the best by "
-        f"{plan.sweep.targets[0]}.\nOn validation rows, by which it was chosen: {shown_values(plan, best.last.values)}; "
+        f"{plan.sweep.targets[0]}.\nOn the validation rows that chose it: {shown_values(plan, best.last.values)}; "
         f"{best.last.epoch} epochs.\n\n{answers}\n"
     )
 
@@ -121,4 +121,3 @@ def _png(figure: Any) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
-

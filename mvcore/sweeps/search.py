@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-
 from itertools import islice
 from typing import Any, Protocol, final
 
@@ -197,5 +196,3 @@ def size(plan: Plan) -> int:
 
 def _goal(plan: Plan, record: Record) -> list[float] | None:
     return record.goal(plan.sweep.targets) if record.status in ("finished", "stopped") else None
-
-

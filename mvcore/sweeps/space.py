@@ -30,7 +30,9 @@ class Space:
         space = cls({path: parse(value, f"space.{path}", faults) for path, value in table.items()})
         faults += [f"space.{path}: {fault}" for path in table if (fault := _misplaced(path))]
         if not faults and not any(not isinstance(node, Fixed) for _, node in space.all()):
-            faults.append('space: nothing varies; add a path, such as "training.lr" = {float = [1e-4, 1e-2], log = true}')
+            faults.append(
+                'space: nothing varies; add a path, such as "training.lr" = {float = [1e-4, 1e-2], log = true}'
+            )
         return space, faults
 
     def all(self) -> Iterator[tuple[str, Node]]:

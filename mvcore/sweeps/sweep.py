@@ -98,7 +98,9 @@ class Sweep:
         """
         record = self.best if trial is None else next((r for r in self.records if r.number == trial), None)
         if record is None:
-            raise ModelFileError(f"{str(self.out)!r} has no {'finished trial' if trial is None else f'trial {trial!r}'}.")
+            raise ModelFileError(
+                f"{str(self.out)!r} has no {'finished trial' if trial is None else f'trial {trial!r}'}."
+            )
         return load(_store(self.plan, self.out), record)
 
 
@@ -234,8 +236,12 @@ def _asked_in(folder: Path) -> dict[str, Any]:
     try:
         tables = read_json(folder / "sweep.json")
     except (FileNotFoundError, NotADirectoryError):
-        raise ModelFileError(f"{str(folder)!r} is not the folder of a sweep: it has no sweep.json.", path=folder) from None
-    if not isinstance(tables, dict) or not all(isinstance(tables.get(name), dict) for name in ("data", "space", "sweep")):
+        raise ModelFileError(
+            f"{str(folder)!r} is not the folder of a sweep: it has no sweep.json.", path=folder
+        ) from None
+    if not isinstance(tables, dict) or not all(
+        isinstance(tables.get(name), dict) for name in ("data", "space", "sweep")
+    ):
         raise ModelFileError(f"{str(folder)!r} is not the folder of a sweep: its sweep.json is another's.", path=folder)
     return tables
 

@@ -97,7 +97,8 @@ def _trained(
     given = {name: getattr(options, name) for name in tables["training"] if name != "checkpoint_epochs"}
     run = mvcore.fit(
         model, rows.train, checkpoint=checkpoint, resume=restore is None, fork=restore is not None,
-        checkpoint_epochs=_every(plan, tables["training"], options.epochs), callbacks=[reporter], progress=False, **given,
+        checkpoint_epochs=_every(plan, tables["training"], options.epochs), callbacks=[reporter], progress=False,
+        **given,
     )  # fmt: skip
     if run.stopped:
         return None
@@ -136,7 +137,13 @@ class _Reporter:
     """The hook that evaluates a trial after the checkpoint of an epoch that is to be reported."""
 
     def __init__(
-        self, plan: Plan, store: Store, number: int, rows: RunData, report: Report, folder: Folder,
+        self,
+        plan: Plan,
+        store: Store,
+        number: int,
+        rows: RunData,
+        report: Report,
+        folder: Folder,
         options: TrainingConfig,
     ) -> None:
         self.plan, self.store, self.number, self.rows, self.report = plan, store, number, rows, report
@@ -187,7 +194,9 @@ def values_of_model(
     goals, found = evaluated(plan, model, rows, batch_size, stage)
     for target, value in goals.items():
         if not math.isfinite(value):
-            raise DataError(f"The metric {target!r} is {value!r} on the validation rows; trials can't be compared by it.")
+            raise DataError(
+                f"The metric {target!r} is {value!r} on the validation rows; trials can't be compared by it."
+            )
     return goals | {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -242,9 +251,6 @@ def _until_free(checkpoint: Path) -> None:
     """Waits for a process of this trial that is about to end, such as the one of a driver that was killed."""
     began = time.monotonic()
     while is_first() and time.monotonic() - began < _PATIENCE:
-        with suppress(FileAccessError):
-            with locked(checkpoint):
-                return
+        with suppress(FileAccessError), locked(checkpoint):
+            return
         time.sleep(0.5)
-
-

@@ -208,10 +208,11 @@ def scheduler_of(plan: Plan, epochs: int, records: Mapping[int, Record]) -> Tria
 
 
 def _remember(asha: ASHAScheduler, plan: Plan, record: Record) -> None:
-    past = _Past(f"before-{record.number}")
-    asha.on_trial_add(None, past)
+    past: Any = _Past(f"before-{record.number}")
+    nobody: Any = None
+    asha.on_trial_add(nobody, past)
     for report in record.reports:
-        asha.on_trial_result(None, past, {"epoch": report.epoch, GOAL: report.values[plan.sweep.judged_by]})
+        asha.on_trial_result(nobody, past, {"epoch": report.epoch, GOAL: report.values[plan.sweep.judged_by]})
 
 
 @final
@@ -258,7 +259,7 @@ def _changed(domain: Domain, value: Any, draws: random.Random) -> Any:
     if draws.random() < 0.25:
         return at_random(draws)("", domain)
     if isinstance(domain, Choice):
-        at = [index for index, own in enumerate(domain.values) if own == value][0] + draws.choice([-1, 1])
+        at = domain.values.index(value) + draws.choice([-1, 1])
         return domain.values[min(max(at, 0), len(domain.values) - 1)]
     moved = value * draws.choice([0.8, 1.2])
     inside = min(max(moved, domain.low), domain.high)

@@ -12,7 +12,7 @@ from typing import Any, final
 
 import ray
 import torch
-from ray.util import get_current_placement_group, get_node_ip_address
+from ray.util import get_current_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from mvcore.sweeps.config import Plan, plan_of
@@ -43,9 +43,7 @@ def train_together(
         ray.get([rank.join.remote() for rank in ranks])
         address, port = ray.get(ranks[0].address.remote())
         about = {"tables": shared["tables"], "storage": shared["storage"], "number": number, "answers": answers}
-        running = [
-            rank.run.remote(about, rows, i, len(ranks), address, port) for i, rank in enumerate(ranks)
-        ]
+        running = [rank.run.remote(about, rows, i, len(ranks), address, port) for i, rank in enumerate(ranks)]
         _listen(ranks[0], running, report)
     finally:
         for rank in ranks:
@@ -54,6 +52,7 @@ def train_together(
 
 def _started(plan: Plan) -> list[Any]:
     group, each = get_current_placement_group(), plan.sweep.resources
+    assert group is not None
     maker = ray.remote(_Rank).options
     return [
         maker(
@@ -99,11 +98,10 @@ class _Rank:
         """Where the others find this one."""
         with socket.socket() as found:
             found.bind(("", 0))
-            return get_node_ip_address(), int(found.getsockname()[1])
+            where: Any = ray.util
+            return str(where.get_node_ip_address()), int(found.getsockname()[1])
 
-    def run(
-        self, about: Mapping[str, Any], rows: Any, rank: int, ranks: int, address: str, port: int
-    ) -> None:
+    def run(self, about: Mapping[str, Any], rows: Any, rank: int, ranks: int, address: str, port: int) -> None:
         """Trains its share of each batch."""
         # a process sees its own GPU alone, so that each is the first on its machine
         os.environ |= {

@@ -34,7 +34,14 @@ def values(found: Sweep) -> list[Any]:
 
 def test_a_sweep_leaves_a_leaderboard_figures_and_the_best_model(tables: Any, tmp_path: Path) -> None:
     space = {**MODELS, **LR, "model.modalities.*.encoder": {"plugin": {"mlp": {"hidden": {"choice": [[4], [4, 4]]}}}}}
-    given = tables(space, training={"epochs": 2}, trials=8, report_epochs=1, metric={"log_likelihood": "max", "imputation/*": "max"}, keep=2)
+    given = tables(
+        space,
+        training={"epochs": 2},
+        trials=8,
+        report_epochs=1,
+        metric={"log_likelihood": "max", "imputation/*": "max"},
+        keep=2,
+    )
     found = swept(given, tmp_path / "mine")
     assert [record.status for record in found.records] == ["finished"] * 8
     assert [[report.epoch for report in record.reports] for record in found.records] == [[1, 2]] * 8
@@ -101,7 +108,10 @@ def test_equal_seeds_give_equal_sweeps_and_others_others(tables: Any, tmp_path: 
 
 
 def test_a_grid_trains_every_point(tables: Any, tmp_path: Path) -> None:
-    space = {"model": {"plugin": {"sweet": {"sugar": {"choice": [0.1, 0.2]}}, "sour": {}}}, "training.seed": {"int": [0, 1]}}
+    space = {
+        "model": {"plugin": {"sweet": {"sugar": {"choice": [0.1, 0.2]}}, "sour": {}}},
+        "training.seed": {"int": [0, 1]},
+    }
     found = swept(tables(space, search="grid", trials=None), tmp_path / "out")
     assert len(found.records) == 6
     assert len({json.dumps(record.answers) for record in found.records}) == 6
@@ -213,7 +223,9 @@ def test_a_fault_that_may_pass_is_tried_again_from_the_checkpoint(tables: Any, t
 
 def test_a_sweep_in_which_all_fail_says_of_what(tables: Any, tmp_path: Path) -> None:
     trouble = {"how": "diverge", "flag": "", "step": 2}
-    given = tables({"model": {"plugin": {"trouble": trouble}}, "training.seed": {"int": [0, 2]}}, search="grid", trials=None)
+    given = tables(
+        {"model": {"plugin": {"trouble": trouble}}, "training.seed": {"int": [0, 2]}}, search="grid", trials=None
+    )
     with pytest.raises(TrainingError, match=r"All 3 trials of the sweep failed:\n  0, 1, 2: .*asked to diverge"):
         swept(given, tmp_path / "out")
     assert len(Sweep.of(tmp_path / "out").failures) == 3
@@ -226,7 +238,10 @@ def test_the_best_is_trained_once_more_on_all_rows_if_asked(tables: Any, tmp_pat
     found = swept(tables(LR, trials=2, retrain=True), tmp_path / "out")
     best = mvcore.load(tmp_path / "out/best")
     assert "on the training and the validation rows" in (tmp_path / "out/best/README.md").read_text()
-    assert any(not torch.equal(a, b) for a, b in zip(best.state_dict().values(), found.load().state_dict().values(), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(best.state_dict().values(), found.load().state_dict().values(), strict=True)
+    )
 
 
 def test_rows_without_a_metric_value_fail_the_trial_and_not_the_sweep(tables: Any, tmp_path: Path) -> None:

@@ -121,7 +121,11 @@ def test_what_depends_on_the_data_is_asked_when_they_are_read(tables: Any) -> No
         ({"training.epochs": {"int": [1, 2]}}, {"search": "grid"}, "sweep.trials: a grid has as many trials"),
         (LR, {"trials": None}, "sweep.trials: required, but missing"),
         (LR, {"scheduler": "asha", "address": "local"}, "sweep.report_epochs: 'asha' judges trials while they train"),
-        ({**LR, "training.schedule": "constant"}, {"scheduler": "pbt", "address": "local"}, "sweep.report_epochs: 'pbt' judges trials while they train"),
+        (
+            {**LR, "training.schedule": "constant"},
+            {"scheduler": "pbt", "address": "local"},
+            "sweep.report_epochs: 'pbt' judges trials while they train",
+        ),
         (LR, {"scheduler": "asha", "report_epochs": 1}, "sweep.scheduler: 'asha' compares trials"),
         (
             LR,
