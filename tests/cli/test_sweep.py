@@ -71,9 +71,9 @@ def test_a_dry_run_shows_the_plan_and_starts_nothing(config: Path, tmp_path: Pat
     assert "trials     2, chosen by random" in result.output
     assert result.output.count("model.modalities.*.encoder.hidden") == 2
     assert not (tmp_path / "out").exists()
-    change = ["--set", 'space."training.rl"={float=[0.1, 1.0]}']
+    change = ["--set", 'space."training.epoch"={int=[1, 3]}']
     result = CliRunner().invoke(main, ["sweep", str(config), "--out", str(tmp_path / "out"), *change])
     assert result.exit_code == 1
-    assert "space.training.rl: unknown key, did you mean 'lr'?" in result.output
+    assert "space.training.epoch: unknown key, did you mean 'epochs'?" in result.output
     assert len(result.output.splitlines()) == 2
     assert not (tmp_path / "out").exists()

@@ -54,7 +54,7 @@ def test_all_faults_are_told_at_once_with_their_paths(tables: Any) -> None:
     space = {
         "model": {"plugin": {"sweet": {"loss.betta": {"float": [0.1, 3.0]}}, "sowr": {}}},
         "model.modality_dropout": {"float": [-0.5, 0.5]},
-        "training.rl": {"float": [0.1, 1.0]},
+        "training.epoch": {"int": [1, 3]},
     }
     given = tables(space, report_epochs=0)
     given["data"]["validation"] = 0.0
@@ -66,7 +66,7 @@ def test_all_faults_are_told_at_once_with_their_paths(tables: Any) -> None:
     assert [f for f in found if f.startswith("space.model[sweet].loss.betta: ") and "did you mean 'beta'" in f]
     assert [f for f in found if f.startswith("space.model: ") and "Did you mean 'sour'" in f]
     assert [f for f in found if f.startswith("space.model.modality_dropout: ") and f.endswith("got -0.5")], found
-    assert [f for f in found if f.startswith("space.training.rl: ") and "did you mean 'lr'" in f]
+    assert [f for f in found if f.startswith("space.training.epoch: ") and "did you mean 'epochs'" in f]
     assert len(found) == 5, found
 
 
