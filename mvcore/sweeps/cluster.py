@@ -119,6 +119,8 @@ def _tunes_folder(store: Store) -> Iterator[str]:
         store.remove(".tune")
         return
     store.root.mkdir(parents=True, exist_ok=True)
+    for left in store.root.glob(".tune-*"):  # a driver was killed
+        shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=".tune-", dir=store.root))
     try:
         yield str(folder)
