@@ -1,7 +1,7 @@
 """The tutorial of docs/sweeps.md.
 
-``python -m benchmarks.sweeps`` trains 24 short trials of four models on mfeat, then each model as it is by default for as
-many epochs, and measures the best of the sweep once on test rows.
+``python -m benchmarks.sweeps`` trains 24 short trials of four models on mfeat, then each model by default
+for as many epochs, and measures the best of the sweep once on test rows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def tutorial(out: Path, changes: dict[str, Any]) -> None:
     grid = {"metric": tables["sweep"]["metric"], "search": "grid", **changes}
     models = {"model": {"plugin": {name: {} for name in tables["space"]["model"]["plugin"]}}}
     seeds = {"training.seed": {"choice": [0]}}
-    defaults = mvcore.sweep({**tables, "space": {**models, **seeds}, "sweep": grid}, out=out / "defaults", progress=False)
+    defaults = mvcore.sweep(
+        {**tables, "space": {**models, **seeds}, "sweep": grid}, out=out / "defaults", progress=False
+    )
     print(f"{len(found.records)} trials in {seconds:.0f} s, {len(found.failures)} failed")
     goal = next(iter(tables["sweep"]["metric"]))
     for record in defaults.records:

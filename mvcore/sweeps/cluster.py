@@ -23,9 +23,10 @@ from mvcore.runs.run import RunData
 from mvcore.sweeps.combinations import combinations
 from mvcore.sweeps.config import Plan
 from mvcore.sweeps.packing import pack
+from mvcore.sweeps.schedulers import forkable, scheduler_of
 from mvcore.sweeps.search import Book
 from mvcore.sweeps.store import FolderStore, Store, store_of
-from mvcore.sweeps.tuning import HandsOut, KeepsBook, all_at_once, called, forkable, scheduler_of, train
+from mvcore.sweeps.tuning import HandsOut, KeepsBook, all_at_once, called, train
 from mvcore.sweeps.versions import version_faults, versions
 from mvcore.sweeps.watch import Watch
 

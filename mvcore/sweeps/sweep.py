@@ -19,14 +19,13 @@ from attrs import field, frozen
 
 from mvcore.errors import ConfigError, ModelFileError, TrainingError
 from mvcore.extras import require
-from mvcore.runs.folder import read_json
 from mvcore.storage.lock import locked
 from mvcore.storage.writing import write_whole
 from mvcore.sweeps import leaderboard
 from mvcore.sweeps.config import Plan, plan_of, read
+from mvcore.sweeps.folder import asked_in, check_folder, store_in
 from mvcore.sweeps.records import Record, records_of
 from mvcore.sweeps.results import clear, load, write_best, write_leaderboard, write_report
-from mvcore.sweeps.store import Store, store_of
 from mvcore.sweeps.validation import check
 from mvcore.sweeps.watch import best_of
 
@@ -36,12 +35,8 @@ if TYPE_CHECKING:
     from mvcore.models.base import Model
     from mvcore.runs.run import RunData
     from mvcore.sweeps.search import Book
+    from mvcore.sweeps.store import Store
     from mvcore.sweeps.watch import Watch
-
-#: What a sweep leaves in its folder.
-FILES = ("sweep.json", "trials", "leaderboard.csv", "leaderboard.md", "report", "best")
-#: What may be another when a sweep goes on: it changes no trial.
-FREE = ("trials", "resources", "retries", "concurrent", "address", "keep", "retrain")
 
 
 @final
@@ -62,8 +57,8 @@ class Sweep:
         Raises:
             ModelFileError: If it is not the folder of a sweep.
         """
-        plan = plan_of(_asked_in(Path(out)))
-        return cls(out=Path(out), records=tuple(records_of(_store(plan, Path(out)))), plan=plan)
+        plan = plan_of(asked_in(Path(out)))
+        return cls(out=Path(out), records=tuple(records_of(store_in(plan, Path(out)))), plan=plan)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -101,7 +96,7 @@ class Sweep:
             raise ModelFileError(
                 f"{str(self.out)!r} has no {'finished trial' if trial is None else f'trial {trial!r}'}."
             )
-        return load(_store(self.plan, self.out), record)
+        return load(store_in(self.plan, self.out), record)
 
 
 def sweep(
@@ -133,7 +128,7 @@ def sweep(
     where = "the sweep" if isinstance(config, Mapping) else str(config)
     folder, plan = Path(out), check(read(config, changes), where)
     _check_extras(plan)
-    _check_folder(folder, plan, resume)
+    check_folder(folder, plan, resume)
     return _swept(plan, where, folder, progress)
 
 
@@ -146,7 +141,7 @@ def _swept(plan: Plan, where: str, folder: Path, progress: bool) -> Sweep:
     rows = run_data(plan.plain["data"])
     plan = check(plan.plain, where, rows.train.schema)
     check_trackers(tuple(plan.plain.get("training", {}).get("trackers", ())))
-    store = _store(plan, folder)
+    store = store_in(plan, folder)
     with locked(folder):
         book = Book(plan, store)
         if book.left and not any(record.reports for record in book.records.values()):
@@ -202,54 +197,6 @@ def _check_extras(plan: Plan) -> None:
         require("ray.tune", "sweep", "A sweep with Ray")
     if plan.sweep.search == "optuna":
         require("optuna", "sweep", "The search 'optuna'")
-
-
-def _check_folder(folder: Path, plan: Plan, resume: bool) -> None:
-    """Refuses a folder that a sweep of these tables must not write into."""
-    names = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.exists() else []
-    if not names:
-        return
-    if "sweep.json" not in names:
-        raise ModelFileError(
-            f"{str(folder)!r} holds {names[0]!r}, and no sweep; choose a folder that is new or empty.", path=folder
-        )
-    if not resume:
-        raise ModelFileError(
-            f"{str(folder)!r} holds a sweep already; go on with resume=True, or choose another folder.", path=folder
-        )
-    before, now = _asked_in(folder), plan.plain
-    differ = sorted(name for name in {*before, *now} if _essential(name, before) != _essential(name, now))
-    if differ:
-        raise ModelFileError(
-            f"{str(folder)!r} holds another sweep: [{'], ['.join(differ)}] differ. Choose another folder, or give the "
-            f"tables of that sweep; of [sweep], {', '.join(FREE)} may differ.",
-            path=folder,
-        )
-
-
-def _essential(name: str, tables: Mapping[str, Any]) -> Any:
-    table = tables.get(name, {})
-    return {key: value for key, value in table.items() if key not in FREE} if name == "sweep" else table
-
-
-def _asked_in(folder: Path) -> dict[str, Any]:
-    try:
-        tables = read_json(folder / "sweep.json")
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelFileError(
-            f"{str(folder)!r} is not the folder of a sweep: it has no sweep.json.", path=folder
-        ) from None
-    if not isinstance(tables, dict) or not all(
-        isinstance(tables.get(name), dict) for name in ("data", "space", "sweep")
-    ):
-        raise ModelFileError(f"{str(folder)!r} is not the folder of a sweep: its sweep.json is another's.", path=folder)
-    return tables
-
-
-def _store(plan: Plan, folder: Path) -> Store:
-    """Where the trials are: in the folder, or below the storage, under the folder's name."""
-    name = folder.absolute().name
-    return store_of(str(folder / "trials") if plan.sweep.storage is None else f"{plan.sweep.storage}/{name}/trials")
 
 
 def _check_metrics(plan: Plan, book: Book, rows: RunData) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
@@ -17,16 +16,15 @@ from attrs import evolve
 import mvcore
 from mvcore import config as configs
 from mvcore.build import create_from
-from mvcore.data.dataset import MultimodalDataset
-from mvcore.errors import DataError, FileAccessError, MvcoreError, nearest
-from mvcore.inference.isolation import isolated
+from mvcore.errors import FileAccessError, MvcoreError
 from mvcore.models.base import Model
 from mvcore.options import TrainingConfig
 from mvcore.runs.run import RunData
 from mvcore.storage.lock import locked
 from mvcore.storage.writing import write_whole
-from mvcore.sweeps.config import DRAWS, VALIDATION_LOSS, Plan
+from mvcore.sweeps.config import Plan
 from mvcore.sweeps.records import Evaluated, Said, record_of, reports_of, write_outcome, write_reports
+from mvcore.sweeps.scores import values_of_model
 from mvcore.sweeps.space import Answers
 from mvcore.sweeps.store import Folder, Store
 from mvcore.training.checkpoint import FILE
@@ -180,58 +178,6 @@ class _Reporter:
         if is_first():
             write_reports(self.store, self.number, self.reports)
         return found
-
-
-def values_of_model(
-    plan: Plan, model: Model, rows: RunData, batch_size: int, stage: str | None = None
-) -> dict[str, float]:
-    """The values of a model on the validation rows: those of the sweep's metrics, and all that were computed.
-
-    Raises:
-        DataError: If a metric of the sweep is not among them, or is not finite.
-        NotApplicableError: If one can't be computed.
-    """
-    goals, found = evaluated(plan, model, rows, batch_size, stage)
-    for target, value in goals.items():
-        if not math.isfinite(value):
-            raise DataError(
-                f"The metric {target!r} is {value!r} on the validation rows; trials can't be compared by it."
-            )
-    return goals | {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def evaluated(
-    plan: Plan, model: Model, rows: RunData, batch_size: int, stage: str | None = None
-) -> tuple[dict[str, float], dict[str, float]]:
-    """The values of the sweep's metrics, and all that were computed; errors but for values as ``values_of_model``."""
-    assert rows.validation is not None
-    found: dict[str, float] = {}
-    if plan.metrics:
-        report = mvcore.evaluate(model, rows.validation, train=rows.train, metrics=list(plan.metrics), K=DRAWS)
-        found = dict(report.values)
-    if VALIDATION_LOSS in plan.sweep.metric:
-        found[VALIDATION_LOSS] = _validation_loss(model, rows.validation, batch_size, stage)
-    return {target: _goal(target, found, rows.train.schema.names) for target in plan.sweep.targets}, found
-
-
-def _goal(target: str, found: Mapping[str, float], modalities: Sequence[str]) -> float:
-    """The value of one metric of the sweep; for ``*`` the mean over the modalities that have one."""
-    names = [target.replace("*", name) for name in modalities] if "*" in target else [target]
-    values = [found[name] for name in names if name in found]
-    if not values:
-        near = nearest(target, found)
-        hint = f" Did you mean {near!r}?" if near else ""
-        raise DataError(f"The evaluation gives no value {target!r}.{hint} It gives {', '.join(sorted(found))}.")
-    return sum(values) / len(values)
-
-
-def _validation_loss(model: Model, rows: MultimodalDataset, batch_size: int, stage: str | None) -> float:
-    """The mean loss, after every warm-up, as ``fit`` computes it, to the same draws."""
-    device, total = next(model.parameters()).device, 0.0
-    with isolated(model, None):
-        for batch in rows.batches(batch_size):
-            total += float(model(batch.to(device), stage=stage).loss) * len(batch)
-    return total / len(rows)
 
 
 def _said(plan: Plan, number: int, found: Evaluated, status: Any) -> Said:

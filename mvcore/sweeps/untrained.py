@@ -6,8 +6,9 @@ import torch
 
 from mvcore.runs.run import RunData
 from mvcore.sweeps.config import Plan
+from mvcore.sweeps.scores import evaluated
 from mvcore.sweeps.space import Answers
-from mvcore.sweeps.trial import built, evaluated
+from mvcore.sweeps.trial import built
 
 
 def check_values(plan: Plan, answers: Answers, rows: RunData) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def record(number: int, one: float, two: float, status: Any = "finished", *, ear
     return Record(number=number, answers={"model": "sour"}, reports=reports, status=status)
 
 
-#: The first metric is to be large, the second small: 1 is worse than 0 in both, 4 as good in one and worse in the other.
+#: The first metric is to be large, the second small: 1 is worse than 0 in both, 4 in one and as good in the other.
 RECORDS = [
     record(0, -5.0, 0.2),
     record(1, -6.0, 0.3),
@@ -39,7 +40,7 @@ RECORDS = [
     record(3, -9.0, 0.1, earlier=-10.0),
     record(4, -5.0, 0.25),
     record(5, -1.0, 0.0, "stopped"),
-    Record(number=6, answers={"model": "sweet", "model[sweet].loss.beta": 0.5}, status="failed", error="it | broke\nhere"),
+    Record(number=6, answers={"model": "sweet", "model[sweet].loss.beta": 0.5}, status="failed", error="it | broke\na"),
 ]
 
 
@@ -61,7 +62,7 @@ def test_the_leaderboard_has_the_finished_trials_by_the_first_metric(plan: Plan)
     assert found[6]["model[sweet].loss.beta"] == 0.5
     read_again = list(csv.DictReader(io.StringIO(write_csv(found).decode())))
     assert [row["trial"] for row in read_again] == ["2", "0", "4", "1", "3", "5", "6"]
-    assert read_again[6]["error"] == "it | broke\nhere"
+    assert read_again[6]["error"] == "it | broke\na"
     table = write_markdown(plan, found).decode().splitlines()
     assert len(table) == 4 + 2 + len(RECORDS)  # a line each, whatever an error holds
     assert "@" not in table[4]
@@ -91,7 +92,7 @@ def test_a_terminal_has_one_table_drawn_in_its_place(plan: Plan) -> None:
     assert watch.table()[0] == "trials  2 finished, 1 failed, 1 running, 2 waiting"
     assert "best    0002" in watch.table()[1]
     drawn = stream.getvalue().split("\x1b[J")[:-1]
-    for before, after in zip(drawn, drawn[1:], strict=False):
+    for before, after in pairwise(drawn):
         assert after.startswith(f"\x1b[{before.count(chr(10))}A")  # as many lines up as there were
 
 
@@ -102,7 +103,7 @@ def test_elsewhere_each_trial_has_a_line_as_it_ends(plan: Plan) -> None:
     watch.ended(RECORDS[2])
     watch.ended(RECORDS[6])
     assert stream.getvalue() == (
-        "0002  finished  log_likelihood -4, linear_probe/observed 0.5\n0006  failed  it | broke\\nhere\n"
+        "0002  finished  log_likelihood -4, linear_probe/observed 0.5\n0006  failed  it | broke\\na\n"
     )
     silent = io.StringIO()
     Watch(plan, {}, 6, show=False, stream=silent).ended(RECORDS[2])
