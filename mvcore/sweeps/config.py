@@ -11,7 +11,7 @@ from typing import Any, Literal, final, get_args
 from attrs import field, frozen, validators
 
 from mvcore import config as configs
-from mvcore.checked import Typed
+from mvcore.checked import Checked
 from mvcore.errors import ConfigError
 from mvcore.runs.run import changed, table_faults
 from mvcore.sweeps.space import Answers, Space, values_of
@@ -34,7 +34,7 @@ DRAWS = 20  #: Draws of each row, for metrics whose table does not say.
 
 @final
 @frozen(kw_only=True)
-class Resources(Typed):
+class Resources(Checked):
     """What each worker of a trial has."""
 
     cpu: float = field(default=1, validator=ranged(0, 1e6, above=True))
@@ -47,7 +47,7 @@ class Resources(Typed):
 
 @final
 @frozen(kw_only=True)
-class SweepConfig(Typed):
+class SweepConfig(Checked):
     """The table ``[sweep]``."""
 
     metric: Mapping[str, Direction] = field(validator=validators.min_len(1))

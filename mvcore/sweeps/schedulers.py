@@ -84,9 +84,9 @@ def may_change(name: str, domain: Domain) -> bool:
     path = "".join(part.rpartition("]")[2] for part in name.split("["))
     root, _, rest = path.partition(".")
     where = f"model.config.{rest}" if root == "model" else f"options.{rest}"
-    values = (domain.low, domain.high) if isinstance(domain, Number) else domain.values
-    return all(may_differ(Difference(where, float(v), 0.0) if type(v) in (int, float) else Difference(where, v, v))
-               for v in values)  # fmt: skip
+    if isinstance(domain, Number):
+        return may_differ(Difference(where, *((int if domain.whole else float)(v) for v in (domain.low, domain.high))))
+    return all(may_differ(Difference(where, value, value)) for value in domain.values)
 
 
 def _changed(domain: Domain, value: Any, draws: random.Random) -> Any:

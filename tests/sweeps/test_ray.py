@@ -181,3 +181,31 @@ def test_an_address_without_ray_is_refused(address: str, tables: Any, tmp_path: 
 
     with pytest.raises(ConfigError, match=f"address: .*'{address}'"):
         _check_address(address)
+
+
+def test_pbt_changes_what_a_fork_may_differ_in_and_stays_inside_the_domain(tables: Any) -> None:
+    from mvcore.sweeps.config import read
+    from mvcore.sweeps.schedulers import Explores, forkable
+    from mvcore.sweeps.validation import check
+
+    space = {
+        "model.loss": {"plugin": {"iwae": {"beta": {"float": [1, 2]}, "samples": {"int": [2, 5]}}}},
+        "model.latent_dim": {"int": [2, 4]},
+        "training.lr": {"float": [1e-3, 1e-2], "log": True},
+        "training.clip_norm": {"choice": [1.0, 10.0, 100.0]},
+        "training.schedule": "constant",
+    }
+    given = read(tables(space, scheduler="pbt", report_epochs=1, address="local"))
+    plan = check(given, "here")
+    answers = {
+        "model.loss": "iwae", "model.loss[iwae].beta": 1.5, "model.loss[iwae].samples": 3, "model.latent_dim": 2,
+        "training.lr": 9.9e-3, "training.clip_norm": 10.0,
+    }  # fmt: skip
+    may = ["model.loss[iwae].beta", "training.lr", "training.clip_norm"]
+    assert forkable(plan, answers) == may
+    told = {"trial": {"number": 3, "answers": json.dumps(answers)}}
+    explored = [json.loads(Explores(given)(told)["trial"]["answers"]) for _ in range(40)]
+    assert all(e[name] == answers[name] for e in explored for name in answers if name not in may)
+    assert all(1 <= e["model.loss[iwae].beta"] <= 2 and 1e-3 <= e["training.lr"] <= 1e-2 for e in explored)
+    assert {e["training.clip_norm"] for e in explored} == {1.0, 10.0, 100.0}
+    assert any(e["training.lr"] != 9.9e-3 for e in explored)
