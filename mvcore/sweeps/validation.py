@@ -133,6 +133,8 @@ def _scheduler_faults(plan: Plan) -> Iterator[str]:
         return
     if sweep.report_epochs is None:
         yield f"sweep.report_epochs: {sweep.scheduler!r} judges trials while they train; set report_epochs = 5"
+    if sweep.scheduler == "pbt" and sweep.resources.workers > 1:
+        yield "sweep.resources.workers: 'pbt' trains each trial in one process; leave workers out"
     if len(sweep.metric) > 1 and sweep.scheduler_metric is None:
         yield f"sweep.scheduler_metric: which of {', '.join(sweep.targets)} is {sweep.scheduler!r} to judge by?"
     if sweep.address == "here":

@@ -126,6 +126,11 @@ def test_what_depends_on_the_data_is_asked_when_they_are_read(tables: Any) -> No
             {"scheduler": "pbt", "address": "local"},
             "sweep.report_epochs: 'pbt' judges trials while they train",
         ),
+        (
+            {**LR, "training.schedule": "constant"},
+            {"scheduler": "pbt", "address": "local", "report_epochs": 1, "resources": {"workers": 2}},
+            "sweep.resources.workers: 'pbt' trains each trial in one process",
+        ),
         (LR, {"scheduler": "asha", "report_epochs": 1}, "sweep.scheduler: 'asha' compares trials"),
         (
             LR,

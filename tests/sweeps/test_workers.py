@@ -32,6 +32,7 @@ HOOK = """
 """
 DRIVER = """
 import json, sys
+from mvcore.sweeps.sweep import sweep
 if __name__ == "__main__":
     sweep(json.loads(open(sys.argv[1]).read()), out=sys.argv[2], progress=False)
 """
@@ -66,7 +67,7 @@ def test_a_trial_of_two_workers_has_the_loss_of_one(tables: Any, tmp_path: Path,
         assert [report.epoch for report in Sweep.of(out).records[0].reports] == [2, 4]
         found[workers] = [row["loss"] for row in history]
     assert found[1] == pytest.approx(found[2], rel=1e-4)
-    assert found[1][0] != pytest.approx(found[1][-1], rel=1e-2)  # it learns
+    assert found[1][-1] < found[1][0] - 1  # under one noise a model that learned nothing would keep its loss
 
 
 def test_the_rows_of_a_sweep_share_the_memory_that_they_were_sent_in() -> None:
