@@ -1,7 +1,7 @@
 """What Ray Tune is given: a searcher that hands out configs, a trainable, a callback that keeps the book.
 
-This module, ``cluster``, ``schedulers`` and ``workers`` are all that imports Ray. Tune pickles what it is given beside
-its own state, from which nothing is ever restored: a sweep goes on from the files of its trials.
+Only this module, ``cluster``, ``connection``, ``schedulers`` and ``workers`` import Ray. Tune pickles what it is given
+beside its own state, from which nothing is ever restored: a sweep goes on from the files of its trials.
 """
 
 from __future__ import annotations

@@ -125,7 +125,9 @@ def ray_cluster(zoo_folder: Path) -> Iterator[Any]:
     ray = pytest.importorskip("ray")
     before = os.environ.get("PYTHONPATH")
     settings = {"PYTHONPATH": path_with(zoo_folder), "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "OMP_NUM_THREADS": "1"}
-    with pytest.MonkeyPatch.context() as patch:
+    from mvcore.sweeps.connection import handlers_kept
+
+    with pytest.MonkeyPatch.context() as patch, handlers_kept():
         for name, value in settings.items():
             patch.setenv(name, value)
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")

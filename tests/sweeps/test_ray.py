@@ -34,11 +34,13 @@ def test_trials_on_ray_equal_those_of_this_process(tables: Any, tmp_path: Path, 
     """So equal seeds give equal trials, and processes that are used again equal fresh ones: here each has its own."""
     random = tables({**MODELS, **LR}, trials=5, report_epochs=2)
     grid = tables({"training.seed": {"int": [0, 1]}, **MODELS_ALONE}, search="grid", trials=None)
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     for name, given in (("random", random), ("grid", grid)):
         here = values(swept(given, tmp_path / name))
         given["sweep"]["address"] = "local"
         there = swept(given, tmp_path / f"{name}-ray")
         assert values(there) == here
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert not list((tmp_path / "random-ray/trials").glob(".tune*"))
 
 
@@ -177,10 +179,10 @@ def test_population_based_training_goes_on_from_better_trials(tables: Any, tmp_p
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379", "locale", "127.0.0.1:x"])
 def test_an_address_without_ray_is_refused(address: str, tables: Any, tmp_path: Path) -> None:
-    from mvcore.sweeps.cluster import _check_address
+    from mvcore.sweeps.connection import check_address
 
     with pytest.raises(ConfigError, match=f"address: .*'{address}'"):
-        _check_address(address)
+        check_address(address)
 
 
 def test_pbt_changes_what_a_fork_may_differ_in_and_stays_inside_the_domain(tables: Any) -> None:
