@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mvcore.evaluation.report import markdown
 from mvcore.sweeps.config import Plan
 from mvcore.sweeps.records import Record
 from mvcore.sweeps.watch import ranking
@@ -45,6 +44,8 @@ def write_csv(found: Sequence[dict[str, Any]]) -> bytes:
 
 def write_markdown(plan: Plan, found: Sequence[dict[str, Any]]) -> bytes:
     """Rows as a table for people, without the evaluations before the last."""
+    from mvcore.evaluation.report import markdown  # which imports torch
+
     header = [name for name in (found[0] if found else ["trial"]) if "@" not in name]
     shown = [[_shown(name, row[name]) for name in header] for row in found]
     goals = ", ".join(f"{target} ({direction})" for target, direction in plan.sweep.metric.items())
