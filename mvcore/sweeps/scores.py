@@ -39,7 +39,9 @@ def evaluated(
     assert rows.validation is not None
     found: dict[str, float] = {}
     if plan.metrics:
-        report = mvcore.evaluate(model, rows.validation, train=rows.train, metrics=list(plan.metrics), K=DRAWS)
+        report = mvcore.evaluate(
+            model, rows.validation, train=rows.train, metrics=list(plan.metrics), K=DRAWS, progress=False
+        )
         found = dict(report.values)
     if VALIDATION_LOSS in plan.sweep.metric:
         found[VALIDATION_LOSS] = _validation_loss(model, rows.validation, batch_size, stage)

@@ -59,7 +59,8 @@ def test_a_sweep_of_a_file_says_what_was_best_and_goes_on(config: Path, tmp_path
     assert result.exit_code == 0, result.output
     assert "3 trials." in result.output
     evaluated = CliRunner().invoke(
-        main, ["evaluate", str(tmp_path / "sweeps/small/trials/0000"), "--metric", "log_likelihood", "--json"]
+        main,
+        ["evaluate", str(tmp_path / "sweeps/small/trials/0000"), "--metric", "log_likelihood", "--json", "--quiet"],
     )
     assert evaluated.exit_code == 0, evaluated.output
     assert json.loads(evaluated.output)["about"]["rows"] == round(0.2 * len(mvcore.dataset("miniacc")))
