@@ -14,7 +14,7 @@ from mvcore.sweeps.config import Plan, plan_of
 from mvcore.sweeps.domains import Choice, Domain, Number
 from mvcore.sweeps.records import Record
 from mvcore.sweeps.space import Answers, domains_of
-from mvcore.training.checkpoint import Difference, may_differ
+from mvcore.training.checkpoint import Difference, MayDiffer
 
 GOAL = "goal"  #: What a scheduler judges by.
 
@@ -84,9 +84,12 @@ def may_change(name: str, domain: Domain) -> bool:
     path = "".join(part.rpartition("]")[2] for part in name.split("["))
     root, _, rest = path.partition(".")
     where = f"model.config.{rest}" if root == "model" else f"options.{rest}"
+    if where == "options.epochs":  # all trials have theirs
+        return False
+    may = MayDiffer(finished=False)
     if isinstance(domain, Number):
-        return may_differ(Difference(where, *((int if domain.whole else float)(v) for v in (domain.low, domain.high))))
-    return all(may_differ(Difference(where, value, value)) for value in domain.values)
+        return may.differ(Difference(where, *((int if domain.whole else float)(v) for v in (domain.low, domain.high))))
+    return all(may.differ(Difference(where, value, value)) for value in domain.values)
 
 
 def _changed(domain: Domain, value: Any, draws: random.Random) -> Any:
