@@ -21,7 +21,7 @@ nox.options.sessions = ["lint", "types", "tests", "slow"]
 ROOT = Path(__file__).parent
 PLUGINS = {path.parent.name: path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))}
 LOCAL = {"mvcore", *PLUGINS}
-EXTRAS = ("eval", "frames", "testing")
+EXTRAS = ("eval", "frames", "sweep", "testing")
 
 
 @nox.session

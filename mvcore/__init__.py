@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from mvcore.samplers.fitting import fit_sampler as fit_sampler
     from mvcore.sharing.pushing import push as push
     from mvcore.storage.models import load as load, save as save
+    from mvcore.sweeps.sweep import Sweep as Sweep, sweep as sweep
     from mvcore.training.fit import Run as Run, fit as fit
     from mvcore.training.hooks import StopTraining as StopTraining, hookimpl as hookimpl
 else:
@@ -90,6 +91,7 @@ else:
             "samplers.fitting": ("fit_sampler",),
             "sharing.pushing": ("push",),
             "storage.models": ("load", "save"),
+            "sweeps.sweep": ("Sweep", "sweep"),
             "training.fit": ("Run", "fit"),
             "training.hooks": ("StopTraining", "hookimpl"),
         },

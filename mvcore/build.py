@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import attrs
 import torch
 
 from mvcore import arguments
-from mvcore.config.plain import edit, structure
+from mvcore.config.plain import edit
+from mvcore.configured import configured
 from mvcore.data.rows import Rows
 from mvcore.data.schema import Schema
 from mvcore.data.skew import warn_of_skew
@@ -22,7 +23,6 @@ from mvcore.nn.joint import JointEncoder
 from mvcore.nn.protocols import Encoder
 from mvcore.nn.trial import try_decoder, try_encoder
 from mvcore.plugins.registry import Registry
-from mvcore.plugins.spec import LikelihoodConfig, ModelConfig
 
 if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset
@@ -85,12 +85,7 @@ def create_from(
     schema = data if isinstance(data, Schema) else getattr(data, "schema", None)
     if not isinstance(schema, Schema):
         raise DataError(f"Expected a data set or its schema, for which to build a model; got {type(data).__name__}.")
-    spec = registry.spec("model", name)
-    likelihoods = _likelihoods(schema, fields, registry)
-    named = [attrs.evolve(m, likelihood=_name_of(likelihoods[m.name], m.likelihood, registry)) for m in schema]
-    schema = attrs.evolve(schema, modalities=named)
-    config = cast(ModelConfig, spec.config()).complete(schema, likelihoods)
-    chosen = edit(config, _flat(fields, config), registry)
+    chosen, schema = configured(name, schema, fields, registry)
     if isinstance(data, Rows):
         warn_of_skew(data, chosen, fields)
     own = Given(modules or {}, schema)
@@ -188,39 +183,3 @@ def build_joint_encoder(config: PartsConfig, schema: Schema, hidden: Sequence[in
                 context_dim=schema.context_dim,
             )  # fmt: skip
     return JointEncoder(sizes, networks, config.latent_dim, hidden, context_dim=schema.context_dim)
-
-
-def _likelihoods(schema: Schema, fields: Mapping[str, Any], registry: Registry) -> dict[str, LikelihoodConfig]:
-    """The likelihood of each modality: what the caller names, or else what the data does."""
-    tables = fields.get("modalities")
-    found = {}
-    for m in schema:
-        table = tables.get(m.name) if isinstance(tables, Mapping) else None
-        given = table.get("likelihood") if isinstance(table, Mapping) else getattr(table, "likelihood", None)
-        given = fields.get(f"modalities.{m.name}.likelihood", given)
-        if given is None or (isinstance(given, Mapping) and "use" not in given):
-            given = m.likelihood  # fields alone change the one that the data names
-        if not isinstance(given, LikelihoodConfig):
-            given = structure("likelihood", given, registry, f"modalities.{m.name}.likelihood")
-        found[m.name] = cast(LikelihoodConfig, given)
-    return found
-
-
-def _name_of(likelihood: LikelihoodConfig, written: str, registry: Registry) -> str:
-    """How a schema calls a likelihood: as it is written, if that means it, else by its name; a plugin's by its id."""
-    entry = registry.entry_of(type(likelihood))
-    return written if written in (entry.name, entry.id) else entry.name if entry.dist == "mvcore" else entry.id
-
-
-def _flat(fields: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """Tables that name no component as paths, so that they change what the config has instead of replacing it."""
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
-        # an entry that a mapping of tables lacks is taken for one, and refused by its path
-        current = next(iter(config.values()), None) if isinstance(config, Mapping) else getattr(config, name, None)
-        parts = list(current.values()) if isinstance(current, Mapping) else [current]
-        if any(attrs.has(type(part)) for part in parts) and isinstance(value, Mapping) and "use" not in value:
-            flat |= {f"{name}.{path}": part for path, part in _flat(value, current).items()}
-        else:
-            flat[name] = value
-    return flat

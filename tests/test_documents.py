@@ -47,6 +47,24 @@ def test_examples_of_the_page_on_sharing_run(run_examples: Callable[[Path], dict
     assert "report.json" in hub.repos["ann/digits"].at().files
 
 
+def test_examples_of_the_page_on_sweeps_run(run_examples: Callable[[Path], dict[str, Any]]) -> None:
+    names = run_examples(ROOT / "docs/sweeps.md")
+    assert len(names["found"].table) == 4
+    assert not names["found"].failures
+    assert names["model"].config is not None
+
+
+def test_the_file_on_the_page_of_sweeps_is_a_plan(tmp_path: Path) -> None:
+    known = {entry.name for entry in Registry.installed().entries("model")}
+    if not {"mvtcae", "mopoe"} <= known:
+        pytest.skip("the core alone has not the models of the page")
+    text = (ROOT / "docs/sweeps.md").read_text(encoding="utf-8")
+    (tmp_path / "sweep.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    result = CliRunner().invoke(main, ["sweep", str(tmp_path / "sweep.toml"), "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "40, chosen by optuna" in result.output
+
+
 def test_the_matrix_on_the_page_of_models_is_what_their_specs_say() -> None:
     page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\| .*\|$", page.partition("## What each model can do")[2].partition("\n## ")[0], re.MULTILINE)

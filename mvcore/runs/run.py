@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -121,17 +122,28 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: If the file cannot be read, or has a table that no run has.
     """
+    tables = changed(path, changes)
+    if faults := table_faults(tables, ("data", "model"), ("training",)):
+        raise ConfigError(faults, str(path))
+    return tables
+
+
+def changed(path: str | Path, changes: Sequence[str]) -> dict[str, Any]:
+    """The tables of a TOML file, some values replaced, as for ``read``."""
     tables = configs.read_toml(path)
     for change in changes:
         _set(tables, change)
-    names = ("data", "model", "training")
-    faults = [f"{name}: {unknown_key(name, names)}" for name in tables if name not in names]
-    faults += [
-        f"{name}: expected a table, got {tables.get(name)!r}" for name in names[:2] if not _is_table(tables, name)
-    ]
-    if faults:
-        raise ConfigError(faults, str(path))
     return tables
+
+
+def table_faults(tables: Mapping[str, Any], required: Sequence[str], optional: Sequence[str]) -> list[str]:
+    """Which tables a file has too many, and which are missing or no tables."""
+    known = (*required, *optional)
+    faults = [f"{name}: {unknown_key(name, known)}" for name in tables if name not in known]
+    asked = [*required, *(name for name in optional if name in tables)]
+    return faults + [
+        f"{name}: expected a table, got {tables.get(name)!r}" for name in asked if not _is_table(tables, name)
+    ]
 
 
 def run_data(table: Mapping[str, Any], say: Callable[[str], object] | None = None) -> RunData:
@@ -310,7 +322,8 @@ def summary(rows: RunData) -> str:
 
 def _set(tables: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
-    *parents, last = path.strip().split(".")
+    # a key with dots in it stands in quotes, as in TOML
+    *parents, last = [key.strip("\"'") for key in re.findall(r"\"[^\"]*\"|'[^']*'|[^.]+", path.strip())] or [""]
     if not equals or not parents:
         raise ConfigError([f"{change!r} is not of the form table.field=value"], "--set")
     try:

@@ -95,7 +95,7 @@ def read(folder: Path, expected: Mapping[str, Any], *, fork: bool = False) -> St
     state = _load(file)
     if state is None:
         return None
-    may = _MayDiffer(finished=state.progress.get("ended") is not None)
+    may = MayDiffer(finished=state.progress.get("ended") is not None)
     found = [difference for difference in differing(state, expected) if not (fork and may.differ(difference))]
     if found:
         shown = "\n  ".join(map(str, found[:6]))
@@ -175,7 +175,7 @@ def _keep(file: Path) -> None:
 _WEIGHTS = re.compile(r"model\.config\.(loss\.|(.*\.)?(alpha|beta\w*|gamma|weight)(\.|$))")
 
 
-class _MayDiffer(NamedTuple):
+class MayDiffer(NamedTuple):
     """Where a fork may differ from what it goes on from."""
 
     finished: bool
