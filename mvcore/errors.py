@@ -291,7 +291,7 @@ class TrainingError(MvcoreError, ArithmeticError):
 
 
 class NotApplicableError(MvcoreError, ValueError):
-    """A metric that cannot be computed on this data with these resources.
+    """What does not exist here: a metric of this data with these resources, a likelihood of a model without a density.
 
     Args:
         message: What is lacking, and what to give.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import mvcore
 from mvcore.cli import main
+from mvcore.data import Schema
 from mvcore.plugins.registry import Registry
 from mvcore.testing import StandInHub
 
@@ -65,15 +68,36 @@ def test_the_file_on_the_page_of_sweeps_is_a_plan(tmp_path: Path) -> None:
     assert "40, chosen by optuna" in result.output
 
 
+def published() -> set[str]:
+    """The models of the plugins in the repository."""
+    files = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "plugins").glob("*/pyproject.toml")]
+    return {name for file in files for name in file["project"]["entry-points"].get("mvcore.model", {})}
+
+
 def test_the_matrix_on_the_page_of_models_is_what_their_specs_say() -> None:
     page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
     shown = re.findall(r"^\| .*\|$", page.partition("## What each model can do")[2].partition("\n## ")[0], re.MULTILINE)
     rows = {row.partition("|")[2].partition("|")[0].strip(" []").partition("]")[0]: row for row in shown[2:]}
-    published = {path.name.removeprefix("mvcore-") for path in (ROOT / "plugins").iterdir() if path.is_dir()}
-    assert set(rows) == published | {"multimodal"}
+    assert set(rows) == published() | {"multimodal"}
     computed = CliRunner().invoke(main, ["plugins", "--matrix"]).output.splitlines()
     assert shown[:2] == computed[:2]
     installed = [entry.name for entry in Registry.installed().entries("model") if entry.name in rows]
     assert "multimodal" in installed  # the core alone has no other; a model that is not there can't be compared
     for name in installed:
         assert rows[name] in computed, name
+
+
+def test_models_of_multi_view_ae_are_created_as_the_page_of_models_says() -> None:
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", page.partition("| multi-view-AE | here |")[2], re.MULTILINE)
+    assert len(rows) == 17  # those of its configs/model_type
+    schema, every = Schema.from_shapes({"a": (3,), "b": (2,)}), published()
+    installed = {entry.name for entry in Registry.installed().entries("model")}
+    for theirs, cell in rows:
+        name, *settings = re.findall(r"`([^`]+)`", cell)
+        assert name in every, theirs
+        fields = {
+            path.strip(): tomllib.loads(f"x = {value}")["x"] for path, _, value in (s.partition("=") for s in settings)
+        }
+        if every <= installed:  # alone, a plugin may lack another's component
+            assert mvcore.create(name, schema, **fields).config is not None, theirs

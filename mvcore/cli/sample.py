@@ -17,7 +17,7 @@ from mvcore.cli._models import MODEL, loaded
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
 def command(model: Path | str, n: int, out: Path, seed: int) -> None:
-    """Generate N observations of every modality from the prior of MODEL.
+    """Generate N observations of every modality from MODEL, by its fitted sampler or its prior.
 
     MODEL is a saved model, a run, or hf://user/name.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mvcore.distributions.latents import How as How, Latents as Latents
     from mvcore.distributions.mixture import Mixture as Mixture, share_equally as share_equally
     from mvcore.distributions.names import Family as Family, ScaleMap as ScaleMap
+    from mvcore.distributions.points import NoPrior as NoPrior, Points as Points, check_density as check_density
     from mvcore.distributions.protocols import LatentDistribution as LatentDistribution
 else:
     __all__, __getattr__, __dir__ = face(
@@ -28,6 +29,7 @@ else:
             "latents": ("How", "Latents"),
             "mixture": ("Mixture", "share_equally"),
             "names": ("Family", "ScaleMap"),
+            "points": ("NoPrior", "Points", "check_density"),
             "protocols": ("LatentDistribution",),
         },
     )

@@ -7,6 +7,8 @@ from typing import final
 
 from torch import Tensor
 
+from mvcore.distributions.diagonal import full
+
 
 @final
 @dataclass(frozen=True)
@@ -21,3 +23,9 @@ class Encoded:
     """Locations of the private latents ``(n, D_m)``, for encoders built with ``private_dim``."""
     private_log_scale: Tensor | None = None
     """Logarithms of their scales ``(n, D_m)``."""
+
+    @property
+    def code(self) -> Tensor:
+        """The locations ``(n, D)``, in float32 at least, as the code of a deterministic encoder."""
+        # a scale that takes no part would be a parameter without a gradient, which stops distributed training
+        return full(self.loc) + 0 * full(self.log_scale)

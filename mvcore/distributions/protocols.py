@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class LatentDistribution(Protocol):
-    """What ``Model.posterior``, ``Model.prior`` and ``Model.proposal`` return."""
+    """What ``Model.posterior``, ``Model.prior`` and ``Model.proposal`` return.
+
+    A model without a density returns ``Points``, one without a prior ``NoPrior``.
+    """
 
     def draw(self, K: int = 1, how: How = "random") -> Latents:
         """Reparametrised draws from torch's global generator; ``how`` matters for mixtures only."""

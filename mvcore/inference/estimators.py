@@ -12,6 +12,7 @@ from mvcore.data.batch import Batch
 from mvcore.data.padded import PaddedBatch
 from mvcore.data.schema import ModalitySpec
 from mvcore.distributions.latents import Latents
+from mvcore.distributions.points import check_density
 from mvcore.options import Estimator
 from mvcore.validators import check_choice
 
@@ -55,6 +56,7 @@ def log_likelihood(model: Model, batch: Batch, encodings: Encodings, K: int) -> 
 def importance_weights(model: Model, batch: Batch, encodings: Encodings, K: int) -> tuple[Latents, Tensor]:
     """Draws of the proposal and ``log p(x_O, z) − log q(z)`` of each, ``(K', N)``."""
     proposal, prior = model.proposal(encodings), model.prior(encodings)
+    check_density(proposal)
     latents = proposal.draw(K, "spread")
     scored = score(model, batch, latents)
     return latents, scored + prior.log_prob(latents) - proposal.log_prob(latents)
@@ -132,7 +134,9 @@ def conditionals_of_encodings(
             found["reweighted"] = latents.log_mean_exp(log_weights + scored) - evidence
     if "predictive" in estimators:
         if scored is None or type(model).proposal is not Model.proposal:
-            latents = model.posterior(condition).draw(K, "spread")
+            posterior = model.posterior(condition)
+            check_density(posterior)
+            latents = posterior.draw(K, "spread")
             scored = score(model, targets, latents)
         found["predictive"] = latents.log_mean_exp(scored)
     has_target = targets.observed.any(1)

@@ -6,6 +6,7 @@ from mvcore.faces import face
 
 if TYPE_CHECKING:
     from mvcore.losses.base import Loss as Loss, LossOutput as LossOutput, warmed as warmed
+    from mvcore.losses.correlation import check_pairs as check_pairs, multiset_correlation as multiset_correlation
     from mvcore.losses.elbo import ELBO as ELBO
     from mvcore.losses.importance import (
         IWAE as IWAE,
@@ -21,6 +22,7 @@ else:
         __name__,
         {
             "base": ("Loss", "LossOutput", "warmed"),
+            "correlation": ("check_pairs", "multiset_correlation"),
             "elbo": ("ELBO",),
             "importance": ("DReG", "IWAE", "bound", "doubly_reparametrised", "separate"),
             "passes": ("Pass",),

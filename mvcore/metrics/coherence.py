@@ -40,7 +40,8 @@ class Coherence:
     - ``coherence/<n>_inputs``: the share whose class is the row's label, over all S of n modalities and their targets;
       ``coherence/to/<target>``: the share over all S without the target.
     - ``coherence/agreement/<n>_inputs``: the share of rows whose targets, two or more, all fall into one class.
-    - ``coherence/unconditional``: the share of draws from the prior whose modalities all fall into one class;
+    - ``coherence/unconditional``: the share of draws from the prior, or from the sampler that was fitted to the model,
+      whose modalities all fall into one class;
       ``coherence/unconditional/entropy``: the entropy in nats of the classes of all these observations, log C at most.
     - ``coherence/random``: 1/C, what a guess reaches; ``coherence/unconditional/random``: :math:`C^{1 - M}`, what M
       independent ones do.
@@ -51,7 +52,7 @@ class Coherence:
     Args:
         average: ``micro``: every pair of a row and a target counts alike; ``macro``: the mean over subsets and targets
             of their shares, however many rows each has.
-        draws: Draws of the prior.
+        draws: Draws of the prior, or of the fitted sampler.
         sizes: Sizes of the subsets; all, where empty.
     """
 
@@ -89,7 +90,11 @@ class Coherence:
         if e.model.schema.context:
             e.skipped["coherence/unconditional"] = "A model with covariates generates nothing without their values."
             return {}
-        found = judge.unconditional(e, self.draws)
+        try:
+            found = judge.unconditional(e, self.draws)
+        except NotApplicableError as error:
+            e.skipped["coherence/unconditional"] = str(error)
+            return {}
         _, counts = np.unique(np.concatenate(list(found.values())), return_counts=True)
         shares = counts / counts.sum()
         return {
@@ -141,9 +146,11 @@ class _Judge:
         return {t: np.concatenate([part[t] for part in parts]) for t in targets}
 
     def unconditional(self, e: Evaluation, draws: int) -> dict[str, Array]:
-        """Labels of all modalities generated from draws of the prior."""
+        """Labels of all modalities generated from draws of the model's sampler, or of the prior."""
+        sampler = e.model.sampler
         with isolated(e.model, torch.Generator().manual_seed(e.seed)):
-            return self._labels(e, e.model.prior().draw(draws).values, self.targets)
+            latents = e.model.prior().draw(draws) if sampler is None else sampler.draw(e.model, draws)
+            return self._labels(e, latents.values, self.targets)
 
     def _labels(
         self,

@@ -89,7 +89,7 @@ class CoherenceConfig(MetricConfig):
     average: Average = "micro"
     """``micro``: every generated observation counts alike; ``macro``: every pair of subset and target does."""
     draws: int = field(default=1000, validator=positive)
-    """Draws of the prior for the unconditional coherence."""
+    """Draws of the prior, or of the fitted sampler, for the unconditional coherence."""
     sizes: tuple[int, ...] = field(default=(), validator=all_positive)
     """Sizes of the subsets to condition on; all, where empty."""
 

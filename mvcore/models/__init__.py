@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mvcore.faces import face
 
 if TYPE_CHECKING:
+    from mvcore.models.autoencoder import Autoencoder as Autoencoder
     from mvcore.models.base import Model as Model, Stage as Stage
     from mvcore.models.joint import (
         JointModel as JointModel,
@@ -23,6 +24,7 @@ else:
     __all__, __getattr__, __dir__ = face(
         __name__,
         {
+            "autoencoder": ("Autoencoder",),
             "base": ("Model", "Stage"),
             "joint": ("JointModel", "SurrogateModel", "without_gradient"),
             "multimodal": ("MultimodalVAE", "build_multimodal"),

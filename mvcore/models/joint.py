@@ -72,7 +72,6 @@ class JointModel(Model, ABC):
         observation: Observation = self.decoders[name](latents["shared"], context)
         return observation
 
-    @final
     def check_training(self, observed: Tensor) -> None:
         """Asks whether rows with the modalities ``observed (n, M)`` can train the model.
 

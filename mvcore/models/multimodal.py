@@ -107,6 +107,12 @@ class MultimodalVAE(Model):
             given = batch.keep(kept(batch.observed, self.modality_dropout))
         return check_loss(self.loss, self.loss(Pass(self, batch, epoch, given=given)))
 
+    def check_training(self, observed: Tensor) -> None:
+        """Asks the loss, if it has a word on the modalities that training rows must have."""
+        check = getattr(self.loss, "check_training", None)  # which most losses do without
+        if check is not None:
+            check(observed, self.joint_posterior)
+
     def encode_modalities(self, batch: Batch) -> Encodings:
         """Encodes each modality once."""
         return Encodings(batch, self.encode_each(batch))

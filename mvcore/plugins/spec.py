@@ -182,7 +182,7 @@ class ModelFacts(Checked):
     private: str
     """Whether a modality has latents of its own: ``no``, ``optional``, ``yes``."""
     likelihood: str
-    """How log p of a row is estimated."""
+    """How log p of a row is estimated; ``none`` of a model without a density, which its suite holds it to."""
     subsets: str
     """How any subset of the modalities is conditioned on."""
     cost: str

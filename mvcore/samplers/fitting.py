@@ -38,7 +38,8 @@ def fit_sampler(
     """
     seed, registry = arguments.seed("seed", seed), Registry.installed()
     config = sampler if isinstance(sampler, SamplerConfig) else structure("sampler", sampler, registry)
-    built: Sampler = registry.build(cast(SamplerConfig, config), latent_shapes=model.latent_shapes).to(model.device)
+    built: Sampler = registry.build(cast(SamplerConfig, config), latent_shapes=model.latent_shapes)
+    built.to(next(model.parameters(), torch.zeros(())))  # the model's device and precision
     with isolated(model, torch.Generator().manual_seed(seed)), torch.enable_grad():
         built.fit(model, data)
     model.sampler = built.eval()

@@ -19,7 +19,12 @@ class PriorSampler(Sampler):
     """Draws latents from the model's prior."""
 
     def fit(self, model: Model, data: Rows) -> None:
-        """Does nothing; a prior needs no data."""
+        """Fits nothing, for a prior needs no data.
+
+        Raises:
+            NotApplicableError: If the model has no prior.
+        """
+        model.prior().draw(1)
 
     def draw(self, model: Model, n: int) -> Latents:
         """N draws, K = n and N = 1."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mvcore.data.batch import Batch
 from mvcore.data.schema import ModalitySpec, Schema
 from mvcore.models.base import Model
+from mvcore.testing import density
 from mvcore.testing.checks import all_patterns
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _losses(model: Model, batch: Batch) -> list[tuple[str, Tensor]]:
 
 def _answers(model: Model, batch: Batch) -> list[tuple[str, Tensor]]:
     imputed = [(f"imputation of {m!r}", x) for m, x in model.impute(batch, K=3).items()]
-    return [("log-likelihood", model.log_likelihood(batch, 3)), *imputed]
+    return [("log-likelihood", density.log_likelihoods(model, batch, 3)), *imputed]
 
 
 def _reach_encoders(model: Model, batch: Batch) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.models.base import Model
+from mvcore.testing import density
 from mvcore.testing.noise import fixed_noise
 
 
@@ -76,7 +77,10 @@ def embeddings_alone(model: Model, batch: Batch) -> None:
 
 
 def check_conditions_on_every_subset(model: Model, batch: Batch) -> None:
-    """Every subset of modalities, the empty one too, gives finite draws, likelihoods and imputations on all rows."""
+    """Every subset of modalities, the empty one too, gives finite draws, likelihoods and imputations on all rows.
+
+    A model without a density has no likelihoods to look at.
+    """
     names = batch.names
     for size in range(len(names) + 1):
         for given in itertools.combinations(names, size):
@@ -85,7 +89,7 @@ def check_conditions_on_every_subset(model: Model, batch: Batch) -> None:
                 assert values.isfinite().all(), f"{name} given {given} is not finite"
             if given:
                 have = view.observed.any(1)
-                assert model.log_likelihood(view, 4)[have].isfinite().all(), f"log p of {given} is not finite"
+                assert density.log_likelihoods(model, view, 4)[have].isfinite().all(), f"log p of {given} is not finite"
 
 
 def check_leaves_state_alone(model: Model, batch: Batch) -> None:
@@ -96,10 +100,10 @@ def check_leaves_state_alone(model: Model, batch: Batch) -> None:
     weights = {k: v.clone() for k, v in model.state_dict().items()}
     data = {m: v.clone() for m, v in batch.x.items()}
     state = torch.get_rng_state()
-    first = [model.encode(batch, 2)["shared"], model.embed(batch), model.log_likelihood(batch, 3)]
-    again = [model.encode(batch, 2)["shared"], model.embed(batch), model.log_likelihood(batch, 3)]
+    first = [model.encode(batch, 2)["shared"], model.embed(batch), density.log_likelihoods(model, batch, 3)]
+    again = [model.encode(batch, 2)["shared"], model.embed(batch), density.log_likelihoods(model, batch, 3)]
     model.impute(batch, K=2)
-    model.generate(2)
+    density.generated(model, 2)
     assert torch.equal(state, torch.get_rng_state()), "the global random state has changed"
     assert modes == [m.training for m in model.modules()], "a module's mode has changed"
     assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items()), "a weight has changed"

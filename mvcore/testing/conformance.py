@@ -24,6 +24,7 @@ from mvcore.plugins.registry import Registry
 from mvcore.plugins.spec import ComponentConfig
 from mvcore.testing import checks, components
 from mvcore.testing.cells import cells
+from mvcore.testing.density import density
 from mvcore.testing.linear import LinearGaussian
 from mvcore.testing.networks import moments, network, normalised
 from mvcore.testing.order import batch_order, order, views
@@ -210,7 +211,7 @@ def _single(batch: Batch) -> Batch:
 
 
 _MODEL: tuple[Check, ...] = (
-    submodels, neighbours, order, batch_order, absent_values, views, cells, covariates, padding, subsets, state,
+    submodels, neighbours, order, batch_order, absent_values, views, cells, covariates, padding, subsets, density, state,
     no_rows, gradients, weights_round_trip, training, ranks, device,
 )  # fmt: skip
 _ALL: tuple[Check, ...] = (spec_without_torch, config_round_trip)

@@ -10,7 +10,7 @@ import torch
 from mvcore.data.batch import Batch
 from mvcore.data.schema import Schema
 from mvcore.models.base import Model
-from mvcore.testing import checks
+from mvcore.testing import checks, density
 from mvcore.testing.noise import fixed_noise
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def _same_answers(model: Model, batch: Batch, other: Model, turned: Batch, what:
                 second = other.train(model.training)(turned, stage=stage.name).loss
                 checks.same(first, second, f"the loss of {what}, stage {stage.name!r}")
         checks.same(model.embed(batch), other.embed(turned), f"the embedding of {what}")
-        checks.same(model.log_likelihood(batch, 4), other.log_likelihood(turned, 4), f"the log-likelihood of {what}")
+        scored, again = density.log_likelihoods(model, batch, 4), density.log_likelihoods(other, turned, 4)
+        checks.same(scored, again, f"the log-likelihood of {what}")
         mine, others = model.impute(batch.select(single), K=2), other.impute(turned.select(single), K=2)
         for m in batch.names:
             checks.same(mine[m], others[m], f"the imputation of {m!r} for {what}")

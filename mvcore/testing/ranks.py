@@ -79,7 +79,10 @@ def _worker(jobs: str, folder: str) -> None:
 
 
 def _train(component: str, fields: Mapping[str, Any]) -> Weights:
-    """The weights of two epochs: of eight rows the first alone has the last modality, so one process never sees it."""
+    """The weights of two epochs, or one a stage: of eight rows the first alone has the last modality.
+
+    So one process never sees it.
+    """
     import mvcore
     from mvcore.data.dataset import MultimodalDataset
     from mvcore.testing.conformance import Case
@@ -89,7 +92,8 @@ def _train(component: str, fields: Mapping[str, Any]) -> Weights:
     observed[1:, 2] = False
     data = MultimodalDataset.from_batch(case.world.schema, case.world.sample(8, observed=observed))
     model = case.make(case.world.schema)
-    run = mvcore.fit(model, data, epochs=2, batch_size=4, hooks=False, progress=False)
+    epochs = max(2, len(model.stages()))
+    run = mvcore.fit(model, data, epochs=epochs, batch_size=4, hooks=False, progress=False)
     return {name: value.contiguous() for name, value in run.model.state_dict().items()}
 
 

@@ -14,7 +14,7 @@ from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
 from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
 from mvcore.models.base import Model
-from mvcore.testing import checks
+from mvcore.testing import checks, density
 
 if TYPE_CHECKING:
     from mvcore.testing.conformance import Case
@@ -29,9 +29,11 @@ def covariates(case: Case) -> None:
     schema = Schema((a, b, ModalitySpec(name=c.name, shape=c.shape, likelihood="negative_binomial")), SPECS)
     model, batch = case.stirred(schema), _rows(case.batch, c.name)
     model.fit_transforms(batch)
+    plain = case.stirred()
     before = {name: values.clone() for name, values in batch.context.items()}
     for stage in model.stages():
-        checks.losses_alone(model, batch, stage.name)
+        if _is_mean_of_rows(plain, case.batch, stage.name):
+            checks.losses_alone(model, batch, stage.name)
     checks.embeddings_alone(model, batch)
     checks.check_conditions_on_every_subset(model, batch)
     checks.check_no_rows(model, batch)
@@ -40,6 +42,15 @@ def covariates(case: Case) -> None:
     _decoders_are_told(model, schema)
     assert all(torch.equal(v, before[n]) for n, v in batch.context.items()), "the covariates of the batch have changed"
     _trains(case, schema, batch)
+
+
+def _is_mean_of_rows(model: Model, batch: Batch, stage: str) -> bool:
+    """Whether a loss without covariates is the mean of its rows'; ``neighbours`` is the check that says so."""
+    try:
+        checks.losses_alone(model, batch, stage)
+    except AssertionError:
+        return False
+    return True
 
 
 def _rows(batch: Batch, counted: str) -> Batch:
@@ -77,6 +88,8 @@ def _factors_scale(model: Model, batch: Batch, counted: str) -> None:
     have, lack = batch.column(counted), ~batch.column(counted)
     one, other = model.impute(batch, K=2)[counted][lack], model.impute(twice, K=2)[counted][lack]
     checks.same(other, 2 * one, f"the imputation of {counted!r} for twice the size factors, beside twice as much")
+    if not density.has_density(model, batch):
+        return
     moved = (model.log_likelihood(twice, 3) - model.log_likelihood(batch, 3)).abs() > 1e-7
     assert torch.equal(moved.cpu(), have), f"size factors of {counted!r} change the likelihood of the rows {moved}"
 
@@ -84,19 +97,22 @@ def _factors_scale(model: Model, batch: Batch, counted: str) -> None:
 def _decoders_are_told(model: Model, schema: Schema) -> None:
     """What is generated from the same latents moves with each covariate, in every modality."""
     context = {"age": torch.full((3,), 50.0), "site": torch.tensor([1, 1, 2]), "dose": torch.zeros(3, 2)}
-    drawn = model.generate(3, context=context)
+    drawn = density.generated(model, 3, context)
     for spec in schema:
         assert drawn[spec.name].shape == (3, *spec.shape), f"{spec.name!r} was generated as {drawn[spec.name].shape}"
     for name, other in _others(context).items():
-        for m, values in model.generate(3, context=other).items():
+        for m, values in density.generated(model, 3, other).items():
             moved = ((values - drawn[m]).abs() > 1e-7).flatten(1).any(1)
             assert bool(moved.all()), f"the covariate {name!r} changes nothing in what is generated of {m!r}"
 
 
 def _trains(case: Case, schema: Schema, batch: Batch) -> None:
-    """Two epochs end with a finite loss."""
-    data = MultimodalDataset.from_batch(schema, _single(batch))
-    run = mvcore.fit(case.make(schema).float(), data, epochs=2, batch_size=4, progress=False, hooks=False)
+    """Two epochs, or one of each stage, end with a finite loss."""
+    rows = torch.arange(len(batch)).repeat(4)  # as many as what is told by several rows together asks for
+    data = MultimodalDataset.from_batch(schema, _single(batch.select(rows)))
+    model = case.make(schema).float()
+    epochs = max(2, len(model.stages()))
+    run = mvcore.fit(model, data, epochs=epochs, batch_size=14, progress=False, hooks=False)
     assert math.isfinite(run.history[-1]["loss"]), f"a training with covariates ends with {run.history[-1]}"
 
 

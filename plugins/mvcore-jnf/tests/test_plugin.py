@@ -135,14 +135,16 @@ def test_one_modality_is_a_complete_row() -> None:
 
 
 @pytest.mark.slow
-def test_mfeat_with_a_third_missing_keeps_the_digits_and_imputes_every_view() -> None:
+@pytest.mark.parametrize("dcca", [None, {"hidden": [128]}], ids=["modalities", "embeddings"])
+def test_mfeat_with_a_third_missing_keeps_the_digits_and_imputes_every_view(dcca: dict[str, object] | None) -> None:
     train, test = mvcore.dataset("mfeat").split(0.8, seed=0)
     widths = {f"modalities.{m}.{p}.hidden": [128] for m in train.schema.names for p in ("encoder", "decoder")}
     widths |= {"joint_hidden": [256], "flow.hidden": [64, 64]}
     torch.manual_seed(0)
     model = mvcore.create(
-        "jnf", train, **widths, **{"flow.kind": "coupling", "hmc.steps": 20, "hmc.adapt": 10, "point_draws": 8}
-    )
+        "jnf", train, dcca=dcca, **widths,
+        **{"flow.kind": "coupling", "hmc.steps": 20, "hmc.adapt": 10, "point_draws": 8},
+    )  # fmt: skip
     partial = mvcore.mcar(train, 0.3, seed=0)
     mvcore.fit(model, partial, epochs=30, progress=False)
     report = mvcore.evaluate(model, test, train=partial, metrics=[{"use": "linear_probe", "sizes": [6]}])

@@ -57,6 +57,20 @@ class HMCConfig(Checked):
 
 
 @frozen(kw_only=True)
+class DCCAConfig(Checked):
+    """Deep canonical correlation analysis, which embeds each modality before its flow sees it."""
+
+    dimensions: int = field(default=20, validator=validators.ge(1))
+    """Dimensions of the embeddings; 20 in the public code (9, one fewer than the classes, for its MNIST-SVHN)."""
+    hidden: tuple[int, ...] = field(default=(512,), validator=_widths)
+    """Widths of the network between an embedding and its flow; the modality's encoder gives the embedding."""
+    share: float = field(default=0.25, validator=[validators.gt(0), validators.lt(1)])
+    """Share of the epochs that trains the embeddings; the public code has 30 to 200 epochs before the others."""
+    ridge: float = field(default=1e-3, validator=validators.gt(0))
+    """What is added to the variances of the embeddings in the correlation; the public code's."""
+
+
+@frozen(kw_only=True)
 class JNFConfig(PartsConfig):
     """A joint VAE, then a normalizing flow for each modality's posterior."""
 
@@ -70,9 +84,12 @@ class JNFConfig(PartsConfig):
     """Widths of the joint encoder's hidden layers. Tables enter it as they are, anything else through a network like
     the modality's encoder."""
     joint_share: float = field(default=0.5, validator=[validators.gt(0), validators.lt(1)])
-    """Share of the epochs that trains the joint VAE; the others train the flows."""
+    """Share of the epochs that trains the joint VAE; the others train the flows. With ``dcca`` of those it leaves."""
     flow: FlowConfig = field(factory=FlowConfig)
     """The flows."""
+    dcca: DCCAConfig | None = None
+    """Flows conditioned on embeddings that deep CCA has trained, in a stage before all others (the papers' JNF-DCCA);
+    None: on the modalities themselves."""
     hmc: HMCConfig = field(factory=HMCConfig)
     """The sampler of subsets."""
     point_draws: int = field(default=32, validator=validators.ge(1))

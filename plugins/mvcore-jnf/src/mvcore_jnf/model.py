@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
+from attrs import evolve
 from torch import Tensor, nn
 
 from mvcore.build import Parts, build_joint_encoder, build_parts
@@ -15,10 +16,11 @@ from mvcore.data import Batch, Schema
 from mvcore.distributions import Latents
 from mvcore.errors import DataError
 from mvcore.inference import Encodings, log_likelihoods
-from mvcore.losses import LossOutput, warmed
+from mvcore.losses import LossOutput, check_pairs, multiset_correlation, warmed
 from mvcore.models import JointModel, Stage, without_gradient
 from mvcore.nn import JointEncoder
 from mvcore_jnf import JNFConfig
+from mvcore_jnf.embedding import EmbeddedEncoder, embedded
 from mvcore_jnf.flows import ConditionalFlow, FlowDensity
 from mvcore_jnf.posterior import Component, RowMixture, SubsetPosterior
 
@@ -35,7 +37,9 @@ class JNF(JointModel):
         \frac{1}{|O|} \sum_{m \in O} -E_{q_m}\Big[\sum_{n \in O} r_n \log p(x_n|z)
         + \beta \log\frac{p(z)}{q_m(z|x_m)}\Big],
 
-    the mean of \|O\| negative bounds of :math:`\log p(x_O)` (for β = r = 1).
+    the mean of \|O\| negative bounds of :math:`\log p(x_O)` (for β = r = 1). With ``dcca`` a stage of that name comes
+    first, which maximises the multiset canonical correlation of embeddings of the modalities, over the rows that have
+    each pair; the flows are then conditioned on the embeddings, which the other stages leave as they are.
 
     Args:
         schema: The modalities.
@@ -69,25 +73,39 @@ class JNF(JointModel):
         self.flows = nn.ModuleDict({m: flows[m] for m in schema.names})
 
     def stages(self) -> Sequence[Stage]:
-        """First the joint VAE, then the flows."""
+        """First the joint VAE, then the flows; with ``dcca`` before both the embeddings."""
         share, idle = self.config.joint_share, self.config.partial == "refuse"
+        own = 0.0 if self.config.dcca is None else self.config.dcca.share
+        embedders = [e for e in self.encoders.values() if isinstance(e, EmbeddedEncoder)]
+        networks, heads = tuple(e.network for e in embedders), tuple(e.head for e in embedders)
+        others = (self.joint_encoder, self.decoders, self.flows, *heads)
         return (
-            Stage("joint", share, frozen=(self.encoders, self.flows) if idle else ()),
-            Stage("flows", 1 - share, frozen=(self.joint_encoder, self.decoders)),
+            *((Stage("dcca", own, frozen=others),) if embedders else ()),
+            Stage("joint", (1 - own) * share, frozen=(self.encoders, self.flows) if idle else networks),
+            Stage("flows", (1 - own) * (1 - share), frozen=(self.joint_encoder, self.decoders, *networks)),
         )
 
+    def check_training(self, observed: Tensor) -> None:
+        """As of any joint model; with ``dcca`` a DataError, too, if no two modalities share enough rows."""
+        super().check_training(observed)
+        if self.config.dcca is not None:
+            check_pairs(observed, self.schema.names, self.config.dcca.dimensions)
+
     def forward(
-        self, batch: Batch, *, epoch: float = math.inf, stage: Literal["joint", "flows"] | str | None = None
+        self, batch: Batch, *, epoch: float = math.inf, stage: Literal["dcca", "joint", "flows"] | str | None = None
     ) -> LossOutput:
-        """The loss of a stage.
+        """The loss of a stage, the first by default.
 
         Raises:
             DataError: If a row lacks a modality and ``partial`` is ``refuse``, or there is no such stage.
         """
-        if stage not in (None, "joint", "flows"):
-            raise DataError(f"JNF has the stages 'joint' and 'flows', not {stage!r}.")
+        names = [s.name for s in self.stages()]
+        if stage not in (None, *names):
+            raise DataError(f"This JNF has the stages {' and '.join(map(repr, names))}, not {stage!r}.")
         batch = self.widened(batch)
         self.check_rows(batch.observed)
+        if (stage or names[0]) == "dcca":
+            return self._dcca_loss(batch)
         if stage == "flows":
             with without_gradient(self.joint_encoder, self.decoders):
                 return self._flows_loss(batch)
@@ -116,6 +134,21 @@ class JNF(JointModel):
         nothing = (~batch.observed.any(1) & ~whole).nonzero().squeeze(1)
         components.append(Component(prior.expand(len(nothing)), nothing))
         return RowMixture([c for c in components if len(c.rows)], len(batch), prior.loc)
+
+    def embeddings(self, batch: Batch) -> dict[str, Tensor]:
+        """What deep CCA trains: the embedding of each modality ``(n_m, E)``, of the rows that have it."""
+        found = {}
+        for m in batch.names:
+            encoder, (x, known) = self.encoders[m], batch.values(m)
+            assert isinstance(encoder, EmbeddedEncoder)
+            context = self.context_of(batch, batch.match(m, None)[0])
+            found[m] = encoder.embed(self.inputs[m](x, known), known, context)
+        return found
+
+    def _dcca_loss(self, batch: Batch) -> LossOutput:
+        assert self.config.dcca is not None
+        agreement = multiset_correlation(self.embeddings(batch), batch, ridge=self.config.dcca.ridge)
+        return LossOutput(-agreement, {"correlation": -agreement.detach()})
 
     def _joint_loss(self, batch: Batch, beta: float) -> LossOutput:
         whole, K = batch.observed.all(1), self.config.samples
@@ -179,6 +212,8 @@ class _Draws:
 def build(config: JNFConfig, schema: Schema) -> JNF:
     """A JNF from its config."""
     parts = build_parts(config, schema)
+    if config.dcca is not None:
+        parts = evolve(parts, encoders=embedded(config, config.dcca, schema))
     flow = config.flow
     flows = {
         m: ConditionalFlow(config.latent_dim, kind=flow.kind, transforms=flow.transforms, hidden=flow.hidden)

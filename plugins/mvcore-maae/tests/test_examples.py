@@ -1,0 +1,24 @@
+"""mAAE and mWAE on real data, and the example of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mvcore
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["maae", "mwae"])
+def test_mfeat_with_a_third_of_the_views_missing(check_mfeat: Callable[..., dict[str, float]], name: str) -> None:
+    scores = check_mfeat(lambda data: mvcore.create(name, data, latent_dim=20))
+    assert len(scores) == 7
+
+
+def test_example_of_the_readme_runs(run_examples: Callable[[Path], dict[str, Any]]) -> None:
+    names = run_examples(Path(__file__).parents[1] / "README.md")
+    assert names["filled"].shape == (400, 240)
+    assert names["drawn"]["mor"].shape == (10, 6)
