@@ -291,7 +291,7 @@ class TrainingError(MvcoreError, ArithmeticError):
 
 
 class NotApplicableError(MvcoreError, ValueError):
-    """A metric that cannot be computed on this data with these resources.
+    """What does not apply: a metric on this data with these resources, a density that a model does not have.
 
     Args:
         message: What is lacking, and what to give.

@@ -24,8 +24,8 @@ BLOCK = 4096
 
 
 def log_likelihoods(model: Model, batch: Batch, latents: Latents) -> dict[str, Tensor]:
-    """Log p(x_m | latents) ``(K, N)`` for each modality of the batch; 0 where the row does not have it."""
-    return {m: _one(model, batch, latents, m) for m in batch.names}
+    """Log p(x_m | latents) ``(K, N)`` of what the batch has of the model's ``generated``; 0 where a row lacks it."""
+    return {m: _one(model, batch, latents, m) for m in batch.names if m in model.decoders}
 
 
 def log_likelihood(model: Model, batch: Batch, encodings: Encodings, K: int) -> Tensor:

@@ -64,5 +64,5 @@ def _same_answers(model: Model, batch: Batch, other: Model, turned: Batch, what:
         checks.same(model.embed(batch), other.embed(turned), f"the embedding of {what}")
         checks.same(model.log_likelihood(batch, 4), other.log_likelihood(turned, 4), f"the log-likelihood of {what}")
         mine, others = model.impute(batch.select(single), K=2), other.impute(turned.select(single), K=2)
-        for m in batch.names:
+        for m in model.generated:
             checks.same(mine[m], others[m], f"the imputation of {m!r} for {what}")
