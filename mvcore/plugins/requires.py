@@ -23,6 +23,7 @@ PUBLISHED = frozenset(
         "mvcore",
         "mvcore-cmvae",
         "mvcore-crmvae",
+        "mvcore-cvae",
         "mvcore-dmvae",
         "mvcore-gpoe",
         "mvcore-jmvae",
