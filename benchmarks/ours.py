@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -93,6 +94,17 @@ def joint(name: str, setting: Setting) -> Model:
     model, copies = plugin(name, setting), parts(setting)["encoders"]
     sizes = dict.fromkeys(setting.names, 2 * setting.latent_dim)
     model.joint_encoder = JointEncoder(sizes, copies, setting.latent_dim, (512, 512))
+    return model
+
+
+def cvae(setting: Setting, *, prior: str = "learned") -> Model:
+    """A CVAE of the first modality with the shared networks, the main one's as wide as its encoding and z + features."""
+    sizes = {"latent_dim": setting.latent_dim, "encoding_dim": setting.latent_dim, "condition_dim": setting.latent_dim}
+    main, wide = setting.names[0], replace(setting, latent_dim=2 * setting.latent_dim)
+    model = create("cvae", schema(setting), main=main, prior=prior, condition_dropout=0.0, **sizes)
+    conditions, own = parts(setting)["encoders"], parts(wide)
+    model.encoders = nn.ModuleDict({**conditions, main: own["encoders"][main]})
+    model.decoders = nn.ModuleDict({main: own["decoders"][main]})
     return model
 
 
