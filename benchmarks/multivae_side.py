@@ -57,6 +57,7 @@ with torchvision_stub():
         DMVAE,
         JMVAE,
         JNF,
+        MHVAE,
         MMVAE,
         MVAE,
         MVTCAE,
@@ -66,6 +67,7 @@ with torchvision_stub():
         DMVAEConfig,
         JMVAEConfig,
         JNFConfig,
+        MHVAEConfig,
         MMVAEConfig,
         MMVAEPlus,
         MMVAEPlusConfig,
@@ -244,8 +246,50 @@ def encodings(encoders: torch.nn.ModuleDict, x: dict[str, Tensor]) -> dict[str, 
     return {m: torch.cat([e.loc, e.log_scale], 1) for m, e in encoded.items()}
 
 
+class _Features(BaseEncoder):
+    """The features of an encoder of mvcore's MHVAE, both of its vectors side by side."""
+
+    def __init__(self, encoder: torch.nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder, self.latent_dim = encoder, latent_dim
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        encoded = self.encoder(x)
+        return ModelOutput(embedding=torch.cat([encoded.loc, encoded.log_scale], 1))
+
+
+class _Block(BaseEncoder):
+    """A block of mvcore's MHVAE that gives a normal; one of two inputs finds them side by side."""
+
+    def __init__(self, block: torch.nn.Module, inputs: int = 1) -> None:
+        super().__init__()
+        self.block, self.inputs = block, inputs
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        head = self.block(*x.chunk(self.inputs, dim=1))
+        return ModelOutput(embedding=head.loc, log_covariance=2 * head.log_scale)
+
+
+def mhvae(setting: Setting, networks: Any) -> MHVAE:
+    """MHVAE with the blocks of mvcore's, a model, which are copied."""
+    mine = deepcopy(networks)
+    bottom_up = {}
+    for m, encoder in mine.encoders.items():
+        *between, last = encoder.layers
+        bottom_up[m] = [*between, _Block(torch.nn.Sequential(last, encoder.head))]
+    return MHVAE(
+        MHVAEConfig(**_sizes(setting), n_latent=mine.count),
+        encoders={m: _Features(encoder.encoder, setting.latent_dim) for m, encoder in mine.encoders.items()},
+        decoders={m: _Decoder(decoder.network.network) for m, decoder in mine.decoders.items()},
+        bottom_up_blocks=bottom_up,
+        top_down_blocks=list(mine.top_down),
+        posterior_blocks=[_Block(block, 2) for block in mine.expert_blocks],
+        prior_blocks=[_Block(block) for block in mine.prior_blocks],
+    )
+
+
 def cvae(setting: Setting, networks: Any) -> CVAE:
-    """CVAE with the networks of mvcore's, a model, which are copied; each of its three runs the encoders that it needs."""
+    """CVAE with copies of the networks of mvcore's, a model; each of its three runs the encoders that it needs."""
     mine, main = deepcopy(networks), setting.names[0]
     prior = mine.prior_encoder and SubsetEncoder(mine.prior_encoder, mine.encoders, setting.latent_dim)
     return CVAE(

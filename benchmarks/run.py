@@ -148,6 +148,13 @@ def cvae(name: str, prior: str, repeats: int) -> Iterator[Result]:
     return compare(name, cases, repeats)
 
 
+def mhvae(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """MHVAE's step over all subsets, three levels."""
+    same_loss.check(name)
+    mine = ours.mhvae(IMAGES)
+    return step(name, mine, theirs.mhvae(IMAGES, mine), draw_rows(IMAGES, missing=missing), repeats)
+
+
 def jnf(name: str, repeats: int) -> Iterator[Result]:
     """One draw a row from the product of two flows, by as many Hamiltonian steps on both sides."""
     rows, given = draw_rows(IMAGES), IMAGES.names[:2]
@@ -207,6 +214,8 @@ CASES: dict[str, Callable[[str, int], Iterator[Result]]] = {
     "TELBO, surrogates": lambda name, n: telbo(name, "surrogates", 2, n),
     "CVAE, learned prior": lambda name, n: cvae(name, "learned", n),
     "CVAE, fixed prior": lambda name, n: cvae(name, "standard", n),
+    "MHVAE complete": lambda name, n: mhvae(name, 0.0, max(3, n // 3)),
+    "MHVAE half missing": lambda name, n: mhvae(name, HALF_MISSING, max(3, n // 3)),
     "JNF sampling from two": lambda name, n: jnf(name, max(3, n // 3)),
     "joint likelihood, 784 features": lambda name, n: likelihood(name, FEATURES_784, max(3, n // 3)),
     "joint likelihood, 64 features": lambda name, n: likelihood(name, FEATURES_64, max(3, n // 3)),

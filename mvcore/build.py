@@ -97,6 +97,7 @@ def build_parts(
     schema: Schema,
     *,
     latent_dims: Mapping[str, int] | None = None,
+    decoded_dims: Mapping[str, int] | None = None,
     private_dims: Mapping[str, int] | None = None,
     generated: Collection[str] | None = None,
 ) -> Parts:
@@ -107,6 +108,8 @@ def build_parts(
         schema: The modalities.
         latent_dims: Dimensions of the latent that each encoder gives and decoder takes; ``config.latent_dim`` unless
             the model has a latent of its own for each modality.
+        decoded_dims: Dimensions of what each decoder takes, private latents aside, where that is not what the encoder
+            gives.
         private_dims: Dimensions of the private latents.
         generated: The modalities that get a decoder, all by default; the others are conditions.
 
@@ -123,7 +126,8 @@ def build_parts(
         sizes: dict[str, Any] = {"modality": m, "latent_dim": latent, "private_dim": private}
         sizes["context_dim"] = schema.context_dim
         if generated is None or m.name in generated:
-            parts["decoders"][m.name] = _decoder(registry, own, sizes)
+            taken = (decoded_dims or {}).get(m.name, latent)
+            parts["decoders"][m.name] = _decoder(registry, own, {**sizes, "latent_dim": taken})
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
         parts["encoders"][m.name] = encoder = registry.build(own.encoder, **sizes)
         try_encoder(f"The encoder of {m.name!r}", encoder, m, latent, private, schema.context_dim)

@@ -29,6 +29,7 @@ PUBLISHED = frozenset(
         "mvcore-jmvae",
         "mvcore-jnf",
         "mvcore-mcvae",
+        "mvcore-mhvae",
         "mvcore-mmjsd",
         "mvcore-mmvae",
         "mvcore-mmvaeplus",

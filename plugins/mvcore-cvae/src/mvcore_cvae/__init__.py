@@ -31,7 +31,7 @@ class CVAEConfig(PartsConfig):
     hidden: tuple[int, ...] = field(default=(512, 512), validator=widths)
     """Widths of the hidden layers of posterior and prior, which the modalities' encodings enter."""
     encoding_dim: int = field(default=64, validator=positive)
-    """Dimensions of each of the two vectors that a condition's encoder gives."""
+    """Dimensions of each of the two vectors that a modality's encoder gives."""
     condition_dim: int = field(default=64, validator=not_negative)
     """Dimensions of the features of the conditions that the decoder is told beside z. With 0 it is told none: what they
     say goes through z alone, which is then an embedding of the whole row, not of what the conditions leave open."""

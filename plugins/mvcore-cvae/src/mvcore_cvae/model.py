@@ -137,14 +137,14 @@ class CVAE(Model):
 def build(config: CVAEConfig, schema: Schema) -> CVAE:
     """A CVAE from its config."""
     main = config.main_of(schema)
-    # an encoding is two vectors, as an encoder gives them; those of the main modality are as long as what is decoded
-    dims = dict.fromkeys(schema.names, config.encoding_dim) | {main: config.latent_dim + config.condition_dim}
-    sizes = {m: 2 * size for m, size in dims.items()}
+    dims = dict.fromkeys(schema.names, config.encoding_dim)
+    decoded = {main: config.latent_dim + config.condition_dim}
+    sizes = {m: 2 * size for m, size in dims.items()}  # an encoding is two vectors, as an encoder gives them
     conditions = {m: size for m, size in sizes.items() if m != main}
     learned = config.prior == "learned"
     return CVAE(
         schema,
-        parts=build_parts(config, schema, latent_dims=dims, generated=(main,)),
+        parts=build_parts(config, schema, latent_dims=dims, decoded_dims=decoded, generated=(main,)),
         posterior_encoder=SubsetEncoder(sizes, config.latent_dim, config.hidden),
         prior_encoder=SubsetEncoder(conditions, config.latent_dim, config.hidden) if learned else None,
         condition_features=Pool(conditions, config.condition_dim) if config.condition_dim else None,
