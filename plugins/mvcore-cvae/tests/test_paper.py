@@ -64,7 +64,7 @@ def raw(schema: Schema, **fields: object) -> Model:
         heads = (model.condition_features, model.prior_encoder and model.prior_encoder.head)
         for part in (head for head in heads if head is not None):
             for weight in part.parameters():
-                weight.mul_(3)
+                weight.mul_(2)
     return model
 
 
