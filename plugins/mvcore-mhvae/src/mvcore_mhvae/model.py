@@ -44,7 +44,8 @@ class MHVAE(Model):
 
     Args:
         schema: The modalities.
-        parts: Their input transforms, encoders to ``Steps``, decoders of z_1 and weights.
+        parts: Their input transforms, decoders of z_1 and weights; its encoders are not used.
+        encoders: For each modality a module to ``Steps``.
         top_down: For each level below the deepest, from the first up, a module from the latent above it to features.
         prior_blocks: For each of these, from its features to ``Encoded``.
         expert_blocks: For each of these, from its features and those of a modality to ``Encoded``; or for each modality
@@ -64,13 +65,14 @@ class MHVAE(Model):
         schema: Schema,
         *,
         parts: Parts,
+        encoders: Mapping[str, nn.Module],
         top_down: Sequence[nn.Module],
         prior_blocks: Sequence[nn.Module],
         expert_blocks: Sequence[nn.Module],
         level_dims: Sequence[int],
         config: MHVAEConfig,
     ) -> None:
-        super().__init__(schema, inputs=parts.inputs, encoders=parts.encoders, decoders=parts.decoders, config=config)
+        super().__init__(schema, inputs=parts.inputs, encoders=encoders, decoders=parts.decoders, config=config)
         self.top_down, self.prior_blocks = nn.ModuleList(top_down), nn.ModuleList(prior_blocks)
         self.expert_blocks = nn.ModuleList(expert_blocks)
         self.level_dims, self.modality_weights = tuple(level_dims), dict(parts.modality_weights)
@@ -149,7 +151,8 @@ def _of_vectors(config: MHVAEConfig, schema: Schema) -> MHVAE:
     below = range(L - 1)
     return MHVAE(
         schema,
-        parts=evolve(parts, encoders=encoders),
+        parts=parts,
+        encoders=encoders,
         top_down=[vector_top_down(D, width) for _ in below],
         prior_blocks=[VectorHead(width, D) for _ in below],
         expert_blocks=[_experts(config, schema, partial(VectorExpert, width, D)) for _ in below],
@@ -177,7 +180,8 @@ def _of_maps(config: MHVAEConfig, schema: Schema) -> MHVAE:
         decoders[m.name] = LikelihoodDecoder(network, own.likelihood, own.target)
     return MHVAE(
         schema,
-        parts=evolve(parts, encoders=encoders, decoders=decoders),
+        parts=evolve(parts, decoders=decoders),
+        encoders=encoders,
         top_down=[*map(map_top_down, maps[1:], shapes), *[deepest_top_down(D, shape) for shape in shapes[-2:-1]]],
         prior_blocks=[MapHead(shape[0], narrow) for shape in shapes[:-1]],
         expert_blocks=[_experts(config, schema, partial(MapExpert, shape[0], narrow)) for shape in shapes[:-1]],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mvcore.distributions import Encoded
-from mvcore.nn import LatentHead
+from mvcore.nn import Encoder, LatentHead
 from mvcore_mhvae.densities import Steps
 
 #: Bound of locations and log-scales, as in the official code: 10 tanh(x / 10).
@@ -31,8 +31,9 @@ class VectorEncoder(nn.Module):
         latent_dim: Dimensions of the deepest latent.
     """
 
-    def __init__(self, encoder: nn.Module, levels: int, width: int, latent_dim: int) -> None:
+    def __init__(self, encoder: Encoder, levels: int, width: int, latent_dim: int) -> None:
         super().__init__()
+        assert isinstance(encoder, nn.Module)
         self.encoder = encoder
         self.layers = nn.ModuleList(_layer(width, width) for _ in range(levels - 1))
         self.head = VectorHead(width, latent_dim)
