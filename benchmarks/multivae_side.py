@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.networks import Networks, double_log_scales, make_networks
 from benchmarks.settings import LEARNING_RATE, Rows, Setting
+from mvcore.data import Batch
 
 _TORCHVISION = ("", ".datasets", ".datasets.utils", ".models", ".transforms", ".utils")
 
@@ -52,17 +53,21 @@ with torchvision_stub():
     from multivae.data.datasets.base import IncompleteDataset, MultimodalBaseDataset
     from multivae.models import (
         CRMVAE,
+        CVAE,
         DMVAE,
         JMVAE,
         JNF,
+        MHVAE,
         MMVAE,
         MVAE,
         MVTCAE,
         TELBO,
         CRMVAEConfig,
+        CVAEConfig,
         DMVAEConfig,
         JMVAEConfig,
         JNFConfig,
+        MHVAEConfig,
         MMVAEConfig,
         MMVAEPlus,
         MMVAEPlusConfig,
@@ -73,7 +78,7 @@ with torchvision_stub():
         TELBOConfig,
     )
     from multivae.models.base import BaseMultiVAE
-    from multivae.models.nn import BaseJointEncoder, BaseMultilatentEncoder
+    from multivae.models.nn import BaseConditionalDecoder, BaseJointEncoder, BaseMultilatentEncoder
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn.base_architectures import BaseDecoder, BaseEncoder
 
@@ -209,6 +214,103 @@ class SharedJointEncoder(BaseJointEncoder):
     def forward(self, x: dict[str, Tensor]) -> ModelOutput:
         q = self.network(x, {})
         return ModelOutput(embedding=q.loc, log_covariance=2 * q.log_scale)
+
+
+class SubsetEncoder(BaseJointEncoder):
+    """A network of mvcore's CVAE over the encodings of some modalities, in multivae's type."""
+
+    def __init__(self, network: torch.nn.Module, encoders: torch.nn.ModuleDict, latent_dim: int) -> None:
+        super().__init__()
+        self.network, self.encoders, self.latent_dim = network, encoders, latent_dim
+
+    def forward(self, x: dict[str, Tensor]) -> ModelOutput:
+        q = self.network(encodings(self.encoders, x), Batch.from_dense(x))
+        return ModelOutput(embedding=q.loc, log_covariance=2 * q.log_scale)
+
+
+class ConditionalDecoder(BaseConditionalDecoder):
+    """The decoder of mvcore's CVAE, of z and the features of the conditions, in multivae's type."""
+
+    def __init__(self, network: torch.nn.Module, pool: torch.nn.Module, encoders: torch.nn.ModuleDict) -> None:
+        super().__init__()
+        self.network, self.pool, self.encoders = network, pool, encoders
+
+    def forward(self, z: Tensor, cond_mods: dict[str, Tensor]) -> ModelOutput:
+        told = self.pool(encodings(self.encoders, cond_mods), Batch.from_dense(cond_mods))
+        return ModelOutput(reconstruction=self.network(torch.cat([z, told], 1), None)[:, 0])
+
+
+def encodings(encoders: torch.nn.ModuleDict, x: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Both vectors of each encoder, side by side."""
+    encoded = {m: encoders[m](values) for m, values in x.items()}
+    return {m: torch.cat([e.loc, e.log_scale], 1) for m, e in encoded.items()}
+
+
+class _Features(BaseEncoder):
+    """The features of an encoder of mvcore's MHVAE, both of its vectors side by side."""
+
+    def __init__(self, encoder: torch.nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.encoder, self.latent_dim = encoder, latent_dim
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        encoded = self.encoder(x)
+        return ModelOutput(embedding=torch.cat([encoded.loc, encoded.log_scale], 1))
+
+
+class _Block(BaseEncoder):
+    """A block of mvcore's MHVAE that gives a normal; one of two inputs finds them side by side."""
+
+    def __init__(self, block: torch.nn.Module, inputs: int = 1) -> None:
+        super().__init__()
+        self.block, self.inputs = block, inputs
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        head = self.block(*x.chunk(self.inputs, dim=1))
+        return ModelOutput(embedding=head.loc, log_covariance=2 * head.log_scale)
+
+
+def mhvae(setting: Setting, networks: Any) -> MHVAE:
+    """MHVAE with the blocks of mvcore's, a model, which are copied."""
+    mine = deepcopy(networks)
+    bottom_up = {}
+    for m, encoder in mine.encoders.items():
+        *between, last = encoder.layers
+        bottom_up[m] = [*between, _Block(torch.nn.Sequential(last, encoder.head))]
+    return MHVAE(
+        MHVAEConfig(**_sizes(setting), n_latent=mine.count),
+        encoders={m: _Features(encoder.encoder, setting.latent_dim) for m, encoder in mine.encoders.items()},
+        decoders={m: _Decoder(decoder.network.network) for m, decoder in mine.decoders.items()},
+        bottom_up_blocks=bottom_up,
+        top_down_blocks=list(mine.top_down),
+        posterior_blocks=[_Block(block, 2) for block in mine.expert_blocks],
+        prior_blocks=[_Block(block) for block in mine.prior_blocks],
+    )
+
+
+def cvae(setting: Setting, networks: Any) -> CVAE:
+    """CVAE with copies of the networks of mvcore's, a model; each of its three runs the encoders that it needs."""
+    mine, main = deepcopy(networks), setting.names[0]
+    prior = mine.prior_encoder and SubsetEncoder(mine.prior_encoder, mine.encoders, setting.latent_dim)
+    return CVAE(
+        _conditional(setting),
+        encoder=SubsetEncoder(mine.posterior_encoder, mine.encoders, setting.latent_dim),
+        decoder=ConditionalDecoder(mine.decoders[main].network, mine.condition_features, mine.encoders),
+        prior_network=prior,
+    )
+
+
+def cvae_by_default(setting: Setting) -> CVAE:
+    """CVAE with its default networks: the conditions side by side with z enter the decoder; the prior is fixed."""
+    return CVAE(_conditional(setting))
+
+
+def _conditional(setting: Setting) -> CVAEConfig:
+    main, *conditions = setting.names
+    shapes = {m: setting.shape for m in setting.names}
+    return CVAEConfig(
+        main_modality=main, conditioning_modalities=conditions, input_dims=shapes, latent_dim=setting.latent_dim
+    )
 
 
 def training_step(model: BaseMultiVAE, rows: Rows, *, epoch: int = 1) -> Callable[[], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -93,6 +94,26 @@ def joint(name: str, setting: Setting) -> Model:
     model, copies = plugin(name, setting), parts(setting)["encoders"]
     sizes = dict.fromkeys(setting.names, 2 * setting.latent_dim)
     model.joint_encoder = JointEncoder(sizes, copies, setting.latent_dim, (512, 512))
+    return model
+
+
+def cvae(setting: Setting, *, prior: str = "learned") -> Model:
+    """A CVAE of the first modality with the shared encoders, and a decoder of z and as many features."""
+    sizes = {"latent_dim": setting.latent_dim, "encoding_dim": setting.latent_dim, "condition_dim": setting.latent_dim}
+    main, wide = setting.names[0], replace(setting, latent_dim=2 * setting.latent_dim)
+    model = create("cvae", schema(setting), main=main, prior=prior, condition_dropout=0.0, **sizes)
+    model.encoders = nn.ModuleDict(parts(setting)["encoders"])
+    model.decoders = nn.ModuleDict({main: parts(wide)["decoders"][main]})
+    return model
+
+
+def mhvae(setting: Setting) -> Model:
+    """An MHVAE of three levels of vectors between the shared encoders and decoders."""
+    sizes = {"latent_dim": setting.latent_dim, "width": 2 * setting.latent_dim, "levels": 3}
+    model, own = create("mhvae", schema(setting), blocks="vectors", **sizes), parts(setting)
+    for m, encoder in own["encoders"].items():
+        model.encoders[m].encoder = encoder
+    model.decoders = nn.ModuleDict(own["decoders"])
     return model
 
 

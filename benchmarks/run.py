@@ -135,6 +135,26 @@ def telbo(name: str, stage: str, epoch: int, repeats: int) -> Iterator[Result]:
     return compare(name, cases, repeats)
 
 
+def cvae(name: str, prior: str, repeats: int) -> Iterator[Result]:
+    """CVAE's step on complete rows, which multivae asks for; with a fixed prior also multivae's default networks."""
+    same_loss.check(name)
+    rows, mine = draw_rows(IMAGES), ours.cvae(IMAGES, prior=prior)
+    cases = {
+        "multivae": theirs.training_step(theirs.cvae(IMAGES, mine), rows),
+        "mvcore": ours.training_step(mine, rows),
+    }
+    if prior == "standard":
+        cases["multivae by default"] = theirs.training_step(theirs.cvae_by_default(IMAGES), rows)
+    return compare(name, cases, repeats)
+
+
+def mhvae(name: str, missing: float, repeats: int) -> Iterator[Result]:
+    """MHVAE's step over all subsets, three levels."""
+    same_loss.check(name)
+    mine = ours.mhvae(IMAGES)
+    return step(name, mine, theirs.mhvae(IMAGES, mine), draw_rows(IMAGES, missing=missing), repeats)
+
+
 def jnf(name: str, repeats: int) -> Iterator[Result]:
     """One draw a row from the product of two flows, by as many Hamiltonian steps on both sides."""
     rows, given = draw_rows(IMAGES), IMAGES.names[:2]
@@ -192,6 +212,10 @@ CASES: dict[str, Callable[[str, int], Iterator[Result]]] = {
     "CRMVAE half missing": lambda name, n: crmvae(name, HALF_MISSING, n),
     "TELBO, joint": lambda name, n: telbo(name, "joint", 1, n),
     "TELBO, surrogates": lambda name, n: telbo(name, "surrogates", 2, n),
+    "CVAE, learned prior": lambda name, n: cvae(name, "learned", n),
+    "CVAE, fixed prior": lambda name, n: cvae(name, "standard", n),
+    "MHVAE complete": lambda name, n: mhvae(name, 0.0, max(3, n // 3)),
+    "MHVAE half missing": lambda name, n: mhvae(name, HALF_MISSING, max(3, n // 3)),
     "JNF sampling from two": lambda name, n: jnf(name, max(3, n // 3)),
     "joint likelihood, 784 features": lambda name, n: likelihood(name, FEATURES_784, max(3, n // 3)),
     "joint likelihood, 64 features": lambda name, n: likelihood(name, FEATURES_64, max(3, n // 3)),

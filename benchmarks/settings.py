@@ -61,6 +61,10 @@ BOUNDS = {
     ("CRMVAE half missing", "multivae"): 0.5,
     ("TELBO, joint", "multivae"): 0.8,
     ("TELBO, surrogates", "multivae"): 0.8,
+    ("CVAE, learned prior", "multivae"): 0.9,
+    ("CVAE, fixed prior", "multivae"): 0.9,
+    ("MHVAE complete", "multivae"): 0.8,
+    ("MHVAE half missing", "multivae"): 0.5,
     ("joint likelihood, 784 features", "multivae"): 0.6,
     ("joint likelihood, 64 features", "multivae"): 0.35,
 }

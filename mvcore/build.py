@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, final
 
@@ -27,7 +27,7 @@ from mvcore.plugins.registry import Registry
 if TYPE_CHECKING:
     from mvcore.data.dataset import MultimodalDataset
     from mvcore.models.base import Model
-    from mvcore.models.specs import PartsConfig
+    from mvcore.models.specs import ModalityConfig, PartsConfig
 
 __all__ = ["Parts", "build_joint_encoder", "build_parts", "create", "dataset"]
 
@@ -124,7 +124,9 @@ def build_parts(
     schema: Schema,
     *,
     latent_dims: Mapping[str, int] | None = None,
+    decoded_dims: Mapping[str, int] | None = None,
     private_dims: Mapping[str, int] | None = None,
+    generated: Collection[str] | None = None,
 ) -> Parts:
     """The input transforms, encoders, decoders and weights of every modality.
 
@@ -133,7 +135,10 @@ def build_parts(
         schema: The modalities.
         latent_dims: Dimensions of the latent that each encoder gives and decoder takes; ``config.latent_dim`` unless
             the model has a latent of its own for each modality.
+        decoded_dims: Dimensions of what each decoder takes, private latents aside, where that is not what the encoder
+            gives.
         private_dims: Dimensions of the private latents.
+        generated: The modalities that get a decoder, all by default; the others are conditions.
 
     Raises:
         ConfigError: If a modality has no parts, or parts that do not fit it.
@@ -147,22 +152,27 @@ def build_parts(
         private = (private_dims or {}).get(m.name, 0)
         sizes: dict[str, Any] = {"modality": m, "latent_dim": latent, "private_dim": private}
         sizes["context_dim"] = schema.context_dim
-        likelihood = registry.build(own.likelihood, modality=m)
-        told = schema.context_dim
-        network = given_decoder(m, n_outputs=likelihood.n_outputs, context_dim=told)
-        if network is None:
-            network = registry.build(own.decoder, **sizes, n_outputs=likelihood.n_outputs)
-        target = target_of(m.shape, own.scale)
+        if generated is None or m.name in generated:
+            taken = (decoded_dims or {}).get(m.name, latent)
+            parts["decoders"][m.name] = _decoder(registry, own, {**sizes, "latent_dim": taken})
         parts["inputs"][m.name] = InputTransform(m.shape, own.input, m.categories)
-        encoder = given_encoder(m, latent_dim=latent, private_dim=private, context_dim=told)
+        encoder = given_encoder(m, latent_dim=latent, private_dim=private, context_dim=schema.context_dim)
         parts["encoders"][m.name] = encoder = registry.build(own.encoder, **sizes) if encoder is None else encoder
-        decoder = f"The decoder network of {m.name!r}"
-        try_encoder(f"The encoder of {m.name!r}", encoder, m, latent, private, told)
-        try_decoder(decoder, network, m, latent + private, likelihood.n_outputs, told)
-        parts["decoders"][m.name] = LikelihoodDecoder(network, likelihood, target)
+        try_encoder(f"The encoder of {m.name!r}", encoder, m, latent, private, schema.context_dim)
         largest = max(other.size for other in schema)
         parts["modality_weights"][m.name] = largest / m.size if own.weight == "dimension" else own.weight
     return Parts(**parts)
+
+
+def _decoder(registry: Registry, own: ModalityConfig, sizes: Mapping[str, Any]) -> LikelihoodDecoder:
+    """A modality's network with its likelihood."""
+    m, width = sizes["modality"], sizes["latent_dim"] + sizes["private_dim"]
+    likelihood = registry.build(own.likelihood, modality=m)
+    network = given_decoder(m, n_outputs=likelihood.n_outputs, context_dim=sizes["context_dim"])
+    if network is None:
+        network = registry.build(own.decoder, **sizes, n_outputs=likelihood.n_outputs)
+    try_decoder(f"The decoder network of {m.name!r}", network, m, width, likelihood.n_outputs, sizes["context_dim"])
+    return LikelihoodDecoder(network, likelihood, target_of(m.shape, own.scale))
 
 
 def build_joint_encoder(config: PartsConfig, schema: Schema, hidden: Sequence[int]) -> JointEncoder:

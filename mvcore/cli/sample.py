@@ -36,8 +36,8 @@ def command(model: Path | str, n: int, out: Path, seed: int) -> None:
     found = loaded(model)
     drawn = found.generate(n, generator=torch.Generator().manual_seed(seed))
     with whole_folder(out) as folder:
-        for spec in found.schema:
-            values = drawn[spec.name]
+        for name, values in drawn.items():
+            spec = found.schema[name]
             if spec.columns is not None and spec.categories is None:
                 to_frame(values, spec, None).to_csv(folder / f"{file_name(spec.name)}.csv")
             else:

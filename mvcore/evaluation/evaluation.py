@@ -80,6 +80,11 @@ class Evaluation:
         """The modalities, in order."""
         return self.model.schema.names
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The modalities that the model generates, in order; conditions are not among them."""
+        return self.model.generated
+
     def encodings(self, part: Part = "test") -> list[Encodings]:
         """The encoded modalities, one entry for each batch; encoded on the first call, kept for all others."""
         if part not in self._encodings:

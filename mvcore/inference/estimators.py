@@ -26,10 +26,10 @@ BLOCK = 4096
 
 
 def log_likelihoods(model: Model, batch: Batch, latents: Latents) -> dict[str, Tensor]:
-    """Log p(x_m | latents) ``(K, N)`` for each modality of the batch; 0 where the row does not have it."""
+    """Log p(x_m | latents) ``(K, N)`` of what the batch has of the model's ``generated``; 0 where a row lacks it."""
     if isinstance(batch, PaddedBatch) and not batch.complete:
         return _of_padded(model, batch, latents)
-    return {m: _one(model, batch, latents, m) for m in batch.names}
+    return {m: _one(model, batch, latents, m) for m in batch.names if m in model.decoders}
 
 
 def _of_padded(model: Model, batch: PaddedBatch, latents: Latents) -> dict[str, Tensor]:

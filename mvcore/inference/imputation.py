@@ -80,7 +80,7 @@ def impute(
         MissingExtraError: If there are tables to return, but no pandas.
 
     Returns:
-        For each modality of the model its ``Imputed``.
+        For each modality of the model its ``Imputed``; none for conditions, which the model has no density of.
     """
     whole: dict[str, dict[str, Tensor]] = {}
     first = 0
@@ -89,7 +89,7 @@ def impute(
         for m, predicted in part.items():
             _put(whole.setdefault(m, {}), predicted, first, len(data))
         first += len(next(iter(part.values())).filled)
-    return {spec.name: _imputed(whole[spec.name], spec, data.ids) for spec in model.schema}
+    return {m: _imputed(whole[m], model.schema[m], data.ids) for m in model.generated}
 
 
 def predictions(
@@ -114,7 +114,8 @@ def predictions(
         raise DataError(f"samples must be from 1 to K = {K}; got {samples!r}.")
     generator = torch.Generator().manual_seed(seed)
     latents = sum(math.prod(shape) for shape in model.latent_shapes.values())
-    largest = max(latents, *(spec.size * (spec.categories or 1) for spec in model.schema))
+    generated = [model.schema[m] for m in model.generated]
+    largest = max(latents, *(spec.size * (spec.categories or 1) for spec in generated))
     first = 0
     for batch in batches(data, min(batch_size, max(1, VALUES // (K * largest)))):
         moved = batch.to(model.device)

@@ -56,14 +56,14 @@ def predict(
     samples: int | None,
     generator: torch.Generator,
 ) -> dict[str, Predicted]:
-    """Every modality of every row, from K draws of the posterior with one value of the likelihood for each.
+    """Every modality of every row but conditions, from K draws of the posterior with a value of the likelihood each.
 
     All K values of all rows of the batch are held at once, one modality at a time, so limits are exact order
     statistics; what decodes them sees a block of draws at a time. A caller bounds memory by the rows of a batch.
     """
     with isolated(model, generator):
         latents = model.posterior(model.encode_modalities(batch)).draw(K)
-        return {m: _one(model, batch, latents, m, interval, samples) for m in model.schema.names}
+        return {m: _one(model, batch, latents, m, interval, samples) for m in model.generated}
 
 
 def rank(interval: float, K: int) -> int:

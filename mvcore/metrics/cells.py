@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -46,8 +47,8 @@ def cell_coverage(
     """Hides a random share of the known cells, imputes them, and counts how many lie in their intervals.
 
     All hidden cells of a row are hidden at once. A row keeps what it has where nothing would be left, and loses a
-    modality of which no cell is left. Categories have no intervals; their modalities are neither hidden nor reported.
-    Intervals of discrete values hold at least their probability: those of booleans are 0, 1 or both.
+    modality of which no cell is left. Categories have no intervals; their modalities are neither hidden nor reported,
+    nor are conditions. Intervals of discrete values hold at least their probability; of booleans they are 0, 1 or both.
 
     Args:
         model: A trained model.
@@ -65,7 +66,7 @@ def cell_coverage(
     if not 0 < arguments.real("share", share) < 1:
         raise DataError(f"share must lie between 0 and 1, got {share!r}.")
     data = aligned(data, model.schema)
-    view, hidden = _hide_cells(data, share, torch.Generator().manual_seed(seed))
+    view, hidden = _hide_cells(data, model.generated, share, torch.Generator().manual_seed(seed))
     if not hidden:
         raise DataError("No cell was hidden: take more rows, or a larger share.")
     blocks = list(predictions(model, view, interval=interval, K=K, samples=None, seed=seed, batch_size=batch_size))
@@ -80,13 +81,16 @@ def cell_coverage(
     return found
 
 
-def _hide_cells(data: Rows, share: float, generator: torch.Generator) -> tuple[Rows, dict[str, Tensor]]:
+def _hide_cells(
+    data: Rows, names: Sequence[str], share: float, generator: torch.Generator
+) -> tuple[Rows, dict[str, Tensor]]:
     """The data without the hidden cells, and where they are, ``(n, *shape)`` of each modality that has some."""
     known = {m: known_cells(data, m) for m in data.schema.names}
     left = {}
     for spec in data.schema:
         drawn = torch.rand(known[spec.name].shape, generator=generator) < share
-        left[spec.name] = known[spec.name] if spec.categories is not None else known[spec.name] & ~drawn
+        kept = spec.categories is not None or spec.name not in names
+        left[spec.name] = known[spec.name] if kept else known[spec.name] & ~drawn
     bare = ~torch.stack([each.flatten(1).any(1) for each in left.values()]).any(0)
     for name, each in left.items():
         each[bare] = known[name][bare]

@@ -113,7 +113,7 @@ class _Judge:
         )
         if unknown := sorted(set(self.classifiers) - set(e.names)):
             raise DataError(f"classifiers names {unknown[0]!r}, which is no modality; there are {', '.join(e.names)}.")
-        self.targets = [m for m in e.names if m in self.classifiers]
+        self.targets = [m for m in e.targets if m in self.classifiers]
         if not self.targets:
             raise NotApplicableError("It needs a classifier of one modality at least; classifiers is empty.")
         known = [data.labels for data in (e.test, e.train) if data is not None and data.labels is not None]

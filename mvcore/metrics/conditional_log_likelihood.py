@@ -46,7 +46,7 @@ class ConditionalLogLikelihood:
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Means in nats over the rows that have the target and at least one other modality."""
         K, values = self.K or e.K, {}
-        for name in e.names:
+        for name in e.targets:
             rows = has_and_another(e.test, name)
             if not bool(rows.any()):
                 e.skipped[f"conditional_log_likelihood/{name}"] = "No test row has it and another modality."

@@ -52,7 +52,7 @@ class Imputation:
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Hides one modality at a time; needs the training rows."""
         train, values = e.training(), {}
-        for name in e.names:
+        for name in e.targets:
             if not (bool(has_and_another(e.test, name).any()) and bool(column(train, name).any())):
                 e.skipped[f"imputation/{name}"] = "No test row has it and another modality, or no training row has it."
                 continue

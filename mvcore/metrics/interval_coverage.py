@@ -43,7 +43,7 @@ class IntervalCoverage:
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Shares over all known values of the rows that have the modality and another."""
         values = {}
-        for name in e.names:
+        for name in e.targets:
             kind = e.model.schema[name].likelihood
             if kind in ("bernoulli", "categorical"):
                 e.skipped[f"interval_coverage/{name}"] = f"A {kind} value has no interval; see its accuracy."

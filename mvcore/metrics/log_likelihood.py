@@ -6,6 +6,8 @@ from typing import final
 
 import torch
 
+from mvcore.data.rows import column
+from mvcore.errors import NotApplicableError
 from mvcore.evaluation.evaluation import Evaluation
 from mvcore.metrics.specs import LogLikelihoodConfig
 
@@ -22,10 +24,14 @@ class LogLikelihood:
         self.K = K
 
     def __call__(self, e: Evaluation) -> dict[str, float]:
-        """Means over rows, in nats."""
+        """Means over the rows that have something that the model generates, in nats."""
         K = self.K or e.K
         rows = torch.cat(e.log_likelihoods(K)).cpu()
         counts = e.test.observed.sum(1)
+        scored = torch.stack([column(e.test, m) for m in e.targets]).any(0)
+        if not bool(scored.any()):
+            raise NotApplicableError(f"No test row has what the model generates: {', '.join(e.targets)}.")
+        rows, counts = rows[scored], counts[scored]
         values = {"log_likelihood": float(rows.mean())}
         for count in counts.unique().tolist():
             values[f"log_likelihood/{count}_modalities"] = float(rows[counts == count].mean())

@@ -35,7 +35,7 @@ class Reconstruction:
     def __call__(self, e: Evaluation) -> dict[str, float]:
         """Means over the known values, or over the images, of the rows that have the modality."""
         values: dict[str, float] = {}
-        for name in e.names:
+        for name in e.targets:
             x, known = packed(e.test, name)
             if not len(x):
                 e.skipped[f"reconstruction/{name}"] = "No test row has it."

@@ -16,10 +16,10 @@ from mvcore.data.align import aligned, aligned_batch, as_data
 from mvcore.data.batch import Batch
 from mvcore.data.rows import Rows
 from mvcore.data.schema import ModalitySpec, Schema
-from mvcore.data.transforms import InputTransform
+from mvcore.data.transforms import Affine, Bent, InputTransform
 from mvcore.distributions.latents import Latents
 from mvcore.distributions.protocols import LatentDistribution
-from mvcore.errors import DataError
+from mvcore.errors import DataError, NotApplicableError
 from mvcore.inference import estimators
 from mvcore.inference.encodings import Encodings
 from mvcore.inference.finite import check_answers
@@ -66,7 +66,8 @@ class Model(nn.Module, ABC):
         schema: The modalities.
         inputs: For each modality the transform that its encoder's input goes through.
         encoders: For each modality its encoder.
-        decoders: For each modality its decoder network with its likelihood.
+        decoders: For each modality its decoder network with its likelihood. One that has none is a condition: the model
+            reads it, but has no density of it.
         config: The config the model was built from; None for a model built by hand, which can't be saved.
     """
 
@@ -96,8 +97,8 @@ class Model(nn.Module, ABC):
         self.encoders = nn.ModuleDict(
             {m: as_module(f"The encoder of {m!r}", encoders[m], ("x", "mask", "context")) for m in schema.names}
         )
-        self.decoders = nn.ModuleDict({m: decoders[m] for m in schema.names})
-        for m in schema.names:
+        self.decoders = nn.ModuleDict({m: decoders[m] for m in schema.names if m in decoders})
+        for m in self.decoders:
             as_module(f"The decoder network of {m!r}", decoders[m].network, ("z", "context"))
         self.covariates = Covariates(schema.context)
 
@@ -154,6 +155,14 @@ class Model(nn.Module, ABC):
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     @property
+    def generated(self) -> tuple[str, ...]:
+        """The modalities that it has a density of, those with a decoder; any other is a condition, which it only reads.
+
+        What is generated, imputed and scored are these alone: a likelihood is then log p(these | the conditions).
+        """
+        return tuple(m for m in self.schema.names if m in self.decoders)
+
+    @property
     def latent_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of one draw of each latent, by name."""
         with isolated(self, None):
@@ -204,7 +213,9 @@ class Model(nn.Module, ABC):
 
         Raises:
             DataError: If the schema has covariates and no batch is given, or the batch lacks one.
+            NotApplicableError: If the modality is a condition.
         """
+        self._check_generated([name])
         told = None
         if self.schema.context:
             context = self.context_of(Batch({}, torch.ones(0, 0, dtype=torch.bool)) if batch is None else batch, rows)
@@ -243,7 +254,7 @@ class Model(nn.Module, ABC):
         sampler: Sampler | None = None,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Means of n generated observations of every modality; of categories their probabilities.
+        """Means of n generated observations of every modality but conditions; of categories their probabilities.
 
         Args:
             n: Number of draws.
@@ -254,8 +265,8 @@ class Model(nn.Module, ABC):
             generator: Source of the draws.
 
         Returns:
-            ``(n, *shape)`` for each modality, or ``(n, B, *shape)`` where rows are given; ``(…, P, *shape)`` for
-            categories.
+            ``(n, *shape)`` for each modality of ``generated``, or ``(n, B, *shape)`` where rows are given;
+            ``(…, P, *shape)`` for categories.
         """
         if given is not None and sampler is not None:
             raise DataError("A sampler draws without rows to condition on; give one of the two.")
@@ -265,12 +276,12 @@ class Model(nn.Module, ABC):
         with isolated(self, generator):
             if given is not None:
                 latents = self.posterior(self.encode_modalities(given)).draw(n)
-                return {m.name: self._mean(latents.values, m, given) for m in self.schema}
+                return {m: self._mean(latents.values, self.schema[m], given) for m in self.generated}
             sampler = self.sampler if sampler is None else sampler
             latents = self.prior().draw(n) if sampler is None else sampler.draw(self, n)
             rows = context_rows(context, n, self.device)
             drawn = {name: v.transpose(0, 1) for name, v in latents.values.items()}  # each draw is a row
-            return {m.name: self._mean(drawn, m, rows).flatten(0, 1) for m in self.schema}
+            return {m: self._mean(drawn, self.schema[m], rows).flatten(0, 1) for m in self.generated}
 
     def _mean(self, latents: Mapping[str, Tensor], spec: ModalitySpec, batch: Batch | None) -> Tensor:
         return estimators.of_own_categories(self.observe(latents, spec.name, batch).mean, spec)
@@ -279,19 +290,23 @@ class Model(nn.Module, ABC):
     def impute(self, batch: Batch, *, K: int = 64, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Every modality of every row ``(B, *shape)``: what is observed as it is, the rest by its predictive mean.
 
+        Conditions, which the model has no density of, are left out.
+
         The predictive mean is the average of the decoder's mean over K draws of the posterior; for categories the
         most probable one. Counts are those of the row's size factor, of 1 where it has none.
         """
         batch, K = self.fitting(batch), arguments.count("K", K)
         with isolated(self, generator):
             latents = self.posterior(self.encode_modalities(batch)).draw(K)
-            filled = {m: estimators.fill(self, batch, latents, m) for m in self.schema.names}
+            filled = {m: estimators.fill(self, batch, latents, m) for m in self.generated}
             check_answers(self, batch, "imputed value", filled.values())
             return filled
 
     @final
     def log_likelihood(self, batch: Batch, K: int = 1000, *, generator: torch.Generator | None = None) -> Tensor:
         """Importance-sampled log p(what the row has) in nats, ``(B,)``, in data units.
+
+        Of a model with conditions it is log p(what the row has of ``generated`` | its conditions), 0 without any of it.
 
         exp of it is unbiased; it is itself low on average by O(1/K). A mixture is sampled stratified, with at least
         one draw of each component and at least K in all, and scored under the whole mixture.
@@ -324,9 +339,14 @@ class Model(nn.Module, ABC):
                 reweighted to the exact posterior.
             K: Draws for each row.
             generator: Source of the draws.
+
+        Raises:
+            DataError: If there is no target, or it is given too.
+            NotApplicableError: If a target is a condition.
         """
         batch, K = self.fitting(batch), arguments.count("K", K)
         names = batch.only(target).names
+        self._check_generated(names)
         others = batch.without(names).names if given is None else batch.only(given).names
         if not names or set(names) & set(others):
             raise DataError(f"Targets and given modalities must not overlap; got {names!r} and {others!r}.")
@@ -347,12 +367,11 @@ class Model(nn.Module, ABC):
         """Fits every transform that is not fitted yet to the observed rows of the training data."""
         rows = self._matched(data, every=True)
         for name in self.schema.names:
-            inputs, decoder = self.inputs[name], self.decoders[name]
+            inputs, target = self.inputs[name], self._target(name)
             assert isinstance(inputs, InputTransform)
-            assert isinstance(decoder, LikelihoodDecoder)
             inputs.fit(lambda name=name: rows.stream(name))  # type: ignore[misc]
-            if decoder.target is not None:
-                decoder.target.fit(lambda name=name: rows.stream(name))  # type: ignore[misc]
+            if target is not None:
+                target.fit(lambda name=name: rows.stream(name))  # type: ignore[misc]
         if self.schema.context:
             self.covariates.fit(rows.stream_context)
 
@@ -364,6 +383,20 @@ class Model(nn.Module, ABC):
             self.covariates.check(context)
         for modality in self.schema:
             check_support(self, modality, rows)
+
+    def _target(self, name: str) -> Affine | Bent | None:
+        if name not in self.decoders:
+            return None
+        decoder = self.decoders[name]
+        assert isinstance(decoder, LikelihoodDecoder)
+        return decoder.target
+
+    def _check_generated(self, names: Iterable[str]) -> None:
+        if conditions := [m for m in names if m in self.schema.names and m not in self.decoders]:
+            raise NotApplicableError(
+                f"This {type(self).__name__} has no density of {conditions[0]!r}, which it is conditioned on; it "
+                f"generates, imputes and scores {', '.join(self.generated)} alone."
+            )
 
     def _matched(self, data: Rows | Batch, *, every: bool = False) -> Rows:
         """Rows whose modalities and columns have names are matched by them."""

@@ -125,9 +125,8 @@ def _reach_encoders(model: Model, batch: Batch) -> None:
 
 
 def _keep_the_known(model: Model, batch: Batch, likelihoods: tuple[str, ...]) -> None:
-    """Known cells stay as they are."""
+    """Known cells of what the model generates stay as they are."""
     imputed = model.impute(batch, K=3)
-    for m, values in batch.x.items():
-        kept = imputed[m][batch.rows(m)]
-        known = batch.cells[m]
+    for m in model.generated:
+        values, known, kept = batch.x[m], batch.cells[m], imputed[m][batch.rows(m)]
         assert torch.equal(kept[known], values[known]), f"the imputation of {m!r} changes known cells of {likelihoods}"

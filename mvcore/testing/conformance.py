@@ -211,8 +211,8 @@ def _single(batch: Batch) -> Batch:
 
 
 _MODEL: tuple[Check, ...] = (
-    submodels, neighbours, order, batch_order, absent_values, views, cells, covariates, padding, subsets, density, state,
-    no_rows, gradients, weights_round_trip, training, ranks, device,
+    submodels, neighbours, order, batch_order, absent_values, views, cells, covariates, padding, subsets, density,
+    state, no_rows, gradients, weights_round_trip, training, ranks, device,
 )  # fmt: skip
 _ALL: tuple[Check, ...] = (spec_without_torch, config_round_trip)
 

@@ -65,5 +65,5 @@ def _same_answers(model: Model, batch: Batch, other: Model, turned: Batch, what:
         scored, again = density.log_likelihoods(model, batch, 4), density.log_likelihoods(other, turned, 4)
         checks.same(scored, again, f"the log-likelihood of {what}")
         mine, others = model.impute(batch.select(single), K=2), other.impute(turned.select(single), K=2)
-        for m in batch.names:
+        for m in model.generated:
             checks.same(mine[m], others[m], f"the imputation of {m!r} for {what}")

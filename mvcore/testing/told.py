@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
+from attrs import evolve
 from torch import Tensor
 
 import mvcore
 from mvcore.data.batch import Batch
 from mvcore.data.dataset import MultimodalDataset
-from mvcore.data.schema import CovariateSpec, ModalitySpec, Schema
+from mvcore.data.schema import CovariateSpec, Schema
 from mvcore.models.base import Model
 from mvcore.testing import checks, density
 
@@ -25,9 +26,8 @@ SPECS = (CovariateSpec(name="age"), CovariateSpec(name="site", categories=3), Co
 
 def covariates(case: Case) -> None:
     """With covariates and size factors it conditions, generates and trains; networks are told each row's own."""
-    a, b, c = case.world.schema.modalities
-    schema = Schema((a, b, ModalitySpec(name=c.name, shape=c.shape, likelihood="negative_binomial")), SPECS)
-    model, batch = case.stirred(schema), _rows(case.batch, c.name)
+    counted = case.make(case.world.schema).generated[-1]
+    model, batch = case.stirred(_schema(case.world.schema, counted)), _rows(case.batch, counted)
     model.fit_transforms(batch)
     plain = case.stirred()
     before = {name: values.clone() for name, values in batch.context.items()}
@@ -38,10 +38,16 @@ def covariates(case: Case) -> None:
     checks.check_conditions_on_every_subset(model, batch)
     checks.check_no_rows(model, batch)
     _encoders_are_told(model, batch)
-    _factors_scale(model, batch, c.name)
-    _decoders_are_told(model, schema)
+    _factors_scale(model, batch, counted)
+    _decoders_are_told(model)
     assert all(torch.equal(v, before[n]) for n, v in batch.context.items()), "the covariates of the batch have changed"
-    _trains(case, schema, batch)
+    _trains(case, model.schema, batch)
+
+
+def _schema(plain: Schema, counted: str) -> Schema:
+    """The modalities with covariates; one of them holds counts."""
+    modalities = [evolve(m, likelihood="negative_binomial") if m.name == counted else m for m in plain]
+    return Schema(tuple(modalities), SPECS)
 
 
 def _is_mean_of_rows(model: Model, batch: Batch, stage: str) -> bool:
@@ -94,12 +100,12 @@ def _factors_scale(model: Model, batch: Batch, counted: str) -> None:
     assert torch.equal(moved.cpu(), have), f"size factors of {counted!r} change the likelihood of the rows {moved}"
 
 
-def _decoders_are_told(model: Model, schema: Schema) -> None:
+def _decoders_are_told(model: Model) -> None:
     """What is generated from the same latents moves with each covariate, in every modality."""
     context = {"age": torch.full((3,), 50.0), "site": torch.tensor([1, 1, 2]), "dose": torch.zeros(3, 2)}
     drawn = density.generated(model, 3, context)
-    for spec in schema:
-        assert drawn[spec.name].shape == (3, *spec.shape), f"{spec.name!r} was generated as {drawn[spec.name].shape}"
+    for m in model.generated:
+        assert drawn[m].shape == (3, *model.schema[m].shape), f"{m!r} was generated as {drawn[m].shape}"
     for name, other in _others(context).items():
         for m, values in density.generated(model, 3, other).items():
             moved = ((values - drawn[m]).abs() > 1e-7).flatten(1).any(1)
