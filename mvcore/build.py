@@ -91,7 +91,7 @@ def create_from(
     own = Given(modules or {}, schema)
     with given(own):
         model: Model = registry.build(chosen, schema)
-    own.check_taken()
+    own.check_taken(model)
     model.unpackaged = tuple(own.described())
     return model
 

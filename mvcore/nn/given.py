@@ -24,7 +24,7 @@ from mvcore.nn.trial import as_module
 
 @final
 class Given:
-    """The modules that a model is built with, and which of them its builder took.
+    """The modules that a model is built with.
 
     Args:
         modules: For each modality a pair of an encoder and a decoder, either of them None for the config's.
@@ -50,7 +50,6 @@ class Given:
             for kind, part, into in zip(("encoder", "decoder"), pair, (self.encoders, self.decoders), strict=True):
                 if part is not None:
                     into[name] = as_module(f"The {kind} of {name!r} in modules", part)
-        self.taken: set[tuple[str, str]] = set()
 
     def described(self) -> list[tuple[str, str]]:
         """What each module is, and the entry-point group that one like it is registered in."""
@@ -61,10 +60,11 @@ class Given:
             for m, module in own.items()
         ]
 
-    def check_taken(self) -> None:
-        """Raises a DataError for a module that the model's builder did not ask for."""
-        parts = {"encoder": self.encoders, "decoder": self.decoders}
-        if left := [f"{kind} of {m!r}" for kind, own in parts.items() for m in own if (kind, m) not in self.taken]:
+    def check_taken(self, model: nn.Module) -> None:
+        """Raises a DataError for a module that the model's builder did not ask for, or put another in the place of."""
+        parts, inside = {"encoder": self.encoders, "decoder": self.decoders}, set(map(id, model.modules()))
+        left = [f"{kind} of {m!r}" for kind, own in parts.items() for m, part in own.items() if id(part) not in inside]
+        if left:
             raise DataError(f"The model has no place for the {left[0]} in modules: it builds its networks itself.")
 
 
@@ -150,10 +150,7 @@ class PlainDecoder(nn.Module):
 
 def _taken(kind: str, name: str) -> nn.Module | None:
     own = _given.get()
-    found = None if own is None else (own.encoders if kind == "encoder" else own.decoders).get(name)
-    if own is not None and found is not None:
-        own.taken.add((kind, name))
-    return found
+    return None if own is None else (own.encoders if kind == "encoder" else own.decoders).get(name)
 
 
 def _takes(module: nn.Module, arguments: tuple[str, ...]) -> bool:

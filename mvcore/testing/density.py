@@ -37,10 +37,11 @@ def density(case: Case) -> None:
 def _likelihoods(model: Model, batch: Batch) -> dict[str, bool]:
     """Whether each likelihood of some rows can be asked for."""
     found = {"likelihood": has_density(model, batch)}
-    if len(batch.names) > 1:
+    targets = [m for m in batch.names if m in model.generated]
+    if len(batch.names) > 1 and targets:
         for estimator in get_args(Estimator):
             try:
-                model.conditional_log_likelihood(batch, batch.names[:1], estimator=estimator, K=2)
+                model.conditional_log_likelihood(batch, targets[:1], estimator=estimator, K=2)
             except NotApplicableError:
                 found[f"conditional likelihood ({estimator})"] = False
             else:

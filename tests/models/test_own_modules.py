@@ -15,6 +15,8 @@ from mvcore.distributions import Encoded
 from mvcore.errors import DataError, NotPackagedError
 from mvcore.plugins.registry import Registry
 
+#: With private latents these have a network for each latent.
+BUILDS_ITS_OWN = ("dvcca",)
 MODELS = [entry.name for entry in Registry.installed().entries("model")]
 
 
@@ -48,7 +50,8 @@ def decoder(width: int) -> nn.Module:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_trains_with_own_networks_on_partial_rows(name: str) -> None:
     data, own = rows(), features()
-    private = 2 if "private_dim" in repr(Registry.installed().spec("model", name).config()) else 0
+    config = Registry.installed().spec("model", name).config()
+    private = 2 if "private_dim" in repr(config) and name not in BUILDS_ITS_OWN else 0
     fields = {"latent_dim": 3} | ({"private_dim": private} if private else {})
     try:
         model = mvcore.create(name, data, modules={"image": (own, None)}, **fields)

@@ -50,6 +50,8 @@ def build(config: DVCCAConfig, schema: Schema) -> MultimodalVAE:
         {
             m.name: ViewEncoder(config.latent_dim, *(_network(config, schema, m, size) for size in sizes[m.name]))
             for m in schema
+            if m.name != posterior.main
+            or private[m.name]  # else it is the one that the model has, its own or a caller's
         }
     )
     return model
