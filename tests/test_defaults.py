@@ -27,10 +27,8 @@ def built(entry: Entry) -> tuple[Any, Any]:
     """A component's default config, and what its builder makes of it."""
     registry = Registry.installed()
     config = registry.load(entry).config()
-    table = entry.name not in ("conv", "resnet")
-    modality = ModalitySpec(
-        name="a", shape=(3,) if table else (1, 8, 8), categories=2 if entry.name == "categorical" else None
-    )
+    shape = {"conv": (1, 8, 8), "resnet": (1, 8, 8), "conv1d": (1, 8), "conv3d": (1, 8, 8, 8)}.get(entry.name, (3,))
+    modality = ModalitySpec(name="a", shape=shape, categories=2 if entry.name == "categorical" else None)
     network = {"modality": modality, "latent_dim": 2, "private_dim": 0, "context_dim": 0}
     whole = {"modalities": [modality], "latent_dim": 2, "private_dims": {}}
     sizes: dict[str, dict[str, Any]] = {

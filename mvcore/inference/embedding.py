@@ -14,6 +14,7 @@ from mvcore.data.rows import Rows, batches
 from mvcore.data.tables import index_of, pandas
 from mvcore.distributions.joint import JointDistribution
 from mvcore.distributions.latents import Latents
+from mvcore.distributions.points import check_density
 from mvcore.distributions.protocols import LatentDistribution
 from mvcore.errors import DataError
 from mvcore.inference.finite import check_answers
@@ -112,6 +113,7 @@ def _summaries(posterior: LatentDistribution, names: list[str], std: bool) -> It
 
 
 def _deviations(posterior: LatentDistribution, names: list[str]) -> Iterator[Tensor]:
+    check_density(posterior)
     if isinstance(posterior, JointDistribution):
         exact = posterior.stddev()
         yield from (exact[name][0] for name in names)

@@ -92,9 +92,8 @@ def test_a_model_that_leaves_unknown_cells_as_they_stand(monkeypatch: pytest.Mon
 
 
 def test_encoders_that_are_not_told_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
-    def untold(self: Model, name: str, batch: Batch) -> Any:
-        known = batch.cells.get(name)
-        return self.encoders[name](self.inputs[name](batch.x[name], known), None, None)  # type: ignore[operator]
+    def untold(self: Model, name: str, batch: Batch, x: Tensor) -> Any:
+        return self.encoders[name](x, None, None)  # type: ignore[operator]
 
     monkeypatch.setattr(Model, "_encode_one", untold)
     with pytest.raises(AssertionError, match="encoder of 'a' is not told which cells are known"):

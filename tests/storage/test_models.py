@@ -34,8 +34,13 @@ DATA = MultimodalDataset(
         "count": RNG.poisson(4, size=(N, 5)),
         "image": RNG.random(size=(N, 1, 9, 8)),
         "größe": RNG.normal(size=(N, 1)),
+        "signal": RNG.normal(size=(N, 1, 8)),
+        "volume": RNG.normal(size=(N, 1, 8, 8, 8)),
     },
-    {m: np.arange(N) % k != 0 for m, k in {"table": 2, "bits": 3, "count": 4, "image": 5, "größe": 6}.items()},
+    {
+        m: np.arange(N) % k != 0
+        for m, k in {"table": 2, "bits": 3, "count": 4, "image": 5, "größe": 6, "volume": 7}.items()
+    },
     likelihoods={"bits": "bernoulli", "count": "negative_binomial"},
     cells={"table": RNG.random((N, 3)) < 0.9},
     columns={"größe": ["Länge/µm"], "table": ["x", "y", "z"]},
@@ -72,6 +77,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
         },
     },
     "poisson": {"modalities": {"count": {"likelihood": "poisson"}}},
+    "positive numbers, signals, volumes": {
+        "modalities": {
+            "table": {"likelihood": "log_normal"},
+            "signal": {"encoder": {"use": "conv1d", "channels": [3]}, "decoder": {"use": "conv1d", "channels": [3]}},
+            "volume": {"encoder": {"use": "conv3d", "channels": [2]}, "decoder": {"use": "conv3d", "channels": [2]}},
+        },
+    },
     "transforms not fitted": {},
 }  # fmt: skip
 
@@ -164,7 +176,8 @@ def test_a_saved_model_is_three_files_with_all_defaults_and_nothing_that_runs(sa
     assert (model["use"], model["loss"]["use"]) == ("mvcore:multimodal", "mvcore:elbo")
     assert model["loss"]["warmup"] == 0.0  # a default, written out
     assert model["modalities"]["image"]["encoder"] == {"use": "mvcore:conv", "revision": 1, "channels": [32, 64, 128]}
-    assert config["schema"]["modalities"][-1]["columns"] == ["Länge/µm"]
+    columns = {m["name"]: m.get("columns") for m in config["schema"]["modalities"]}
+    assert columns["größe"] == ["Länge/µm"]
     names = set()
 
     def walk(value: Any) -> None:

@@ -45,15 +45,13 @@ def build(config: DVCCAConfig, schema: Schema) -> MultimodalVAE:
     model, private = build_multimodal(config, schema), config.private_dims(schema)
     posterior = model.joint_posterior
     assert isinstance(posterior, MainView)
-    sizes = {m.name: (config.latent_dim if m.name == posterior.main else 0, private[m.name]) for m in schema}
-    model.encoders.update(
-        {
-            m.name: ViewEncoder(config.latent_dim, *(_network(config, schema, m, size) for size in sizes[m.name]))
-            for m in schema
-            if m.name != posterior.main
-            or private[m.name]  # else it is the one that the model has, its own or a caller's
-        }
-    )
+    encoders = {}
+    for m in schema:
+        D, D_m = config.latent_dim if m.name == posterior.main else 0, private[m.name]
+        # without a private latent the model's encoder is that of the shared one, a caller's own among them
+        shared = model.encoders[m.name] if D and not D_m else _network(config, schema, m, D)
+        encoders[m.name] = ViewEncoder(config.latent_dim, shared, _network(config, schema, m, D_m))
+    model.encoders.update(encoders)
     return model
 
 
