@@ -22,6 +22,8 @@ ROOT = Path(__file__).parent
 PLUGINS = {path.parent.name: path.parent.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/pyproject.toml"))}
 LOCAL = {"mvcore", *PLUGINS}
 EXTRAS = ("eval", "frames", "sweep", "testing")
+#: Tests of a file stay together, for they share what it sets up; more than four processes would ask for much memory.
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 @nox.session
@@ -43,15 +45,21 @@ def types(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Test the core and all plugins together, but for what is slow."""
-    install_local(session, PLUGINS, EXTRAS)
-    session.run("pytest", "-m", "not slow and not network", *session.posargs)  # the last -m counts
+    test(session, "not slow and not network")
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the slow tests of the core and all plugins: whole trainings, and processes that are killed."""
+    test(session, "slow and not network")
+
+
+def test(session: nox.Session, marked: str) -> None:
+    """Run the tests with these marks, file by file in as many processes as there are cores, each with one thread."""
     install_local(session, PLUGINS, EXTRAS)
-    session.run("pytest", "-m", "slow and not network", *session.posargs)
+    install(session, group("parallel"))
+    chosen = ("-m", marked, *session.posargs)  # the last -m counts
+    session.run("pytest", *PARALLEL, *chosen, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
