@@ -16,39 +16,36 @@ from mvcore.data.tables import Table, listed
 
 
 def read_context(
-    frame: Any, ids: str | None, names: Any, schema: Schema | None, problems: list[str]
-) -> tuple[tuple[CovariateSpec, ...], dict[str, Tensor]]:
-    """The covariates of a table, and their values of each row ``(n,)``: numbers, or codes of categories.
+    frame: Any, ids: str | None, names: Any, schema: Schema | None
+) -> tuple[tuple[CovariateSpec, ...], dict[str, Tensor], list[str]]:
+    """The covariates of a table, their values of each row ``(n,)``, numbers or codes of categories, and all problems.
 
     Args:
         frame: The table; None for none.
         ids: The column of the ids; None for the index.
         names: The ids of the rows, in order.
         schema: A schema that the table must fit; None where it describes a new one.
-        problems: What is wrong is added to these.
     """
     wanted = () if schema is None else schema.context
-    if frame is None or (schema is not None and not wanted):
-        if frame is not None:
-            problems.append("The model was built without covariates; leave 'context' out")
-        elif wanted:
-            problems.append(f"'context' is needed, with the covariates {listed(c.name for c in wanted)}")
-        return (), {}
-    before = len(problems)
-    table = _numbered(tables.read("context", frame, ids, problems))
-    if len(problems) > before:
-        return (), {}
-    if table is not None and schema is not None:
-        table = tables.fitted(table, _as_modality(wanted), problems)
+    if frame is None:
+        needed = f"'context' is needed, with the covariates {listed(c.name for c in wanted)}"
+        return (), {}, [needed] if wanted else []
+    if schema is not None and not wanted:
+        return (), {}, ["The model was built without covariates; leave 'context' out"]
+    table, problems = tables.read("context", frame, ids)
+    if table is None or problems:
+        return (), {}, problems
+    table = _numbered(table)
+    if schema is not None:
+        table, problems = tables.fitted(table, _as_modality(wanted))
     if table is None:
-        return (), {}
-    return (wanted or _described(table)), _values(table, names, problems)
+        return (), {}, problems
+    values, problems = _values(table, names)
+    return (wanted or _described(table)), values, problems
 
 
-def _numbered(table: Table | None) -> Table | None:
+def _numbered(table: Table) -> Table:
     """The table with its booleans as numbers."""
-    if table is None:
-        return None
     return evolve(table, kinds=tuple("float" if kind == "bool" else kind for kind in table.kinds))
 
 
@@ -68,15 +65,15 @@ def _as_modality(covariates: Sequence[CovariateSpec]) -> ModalitySpec:
     )
 
 
-def _values(table: Table, names: Any, problems: list[str]) -> dict[str, Tensor]:
+def _values(table: Table, names: Any) -> tuple[dict[str, Tensor], list[str]]:
     at = table.ids.get_indexer(names)
     values, known = table.values(at, np.float64, gaps=True)
     assert known is not None
     bad = (at < 0) | ~known.all(1)
-    if bad.any():
-        problems.append(
-            f"'context' has no complete row for {int(bad.sum())} ids: {listed(names[bad].tolist())}; every row needs "
-            "its covariates"
-        )
+    problem = (
+        f"'context' has no complete row for {int(bad.sum())} ids: {listed(names[bad].tolist())}; every row needs "
+        "its covariates"
+    )
     columns = zip(table.columns, table.kinds, torch.from_numpy(values).T, strict=True)
-    return {c: v.to(torch.long if kind == "category" else torch.float32).contiguous() for c, kind, v in columns}
+    of = {c: v.to(torch.long if kind == "category" else torch.float32).contiguous() for c, kind, v in columns}
+    return of, [problem] if bad.any() else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from mvcore.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 
 def from_frames(
@@ -74,22 +76,21 @@ def from_frames(
     _check_settings(frames, likelihoods, schema)
     if ids is not None and not isinstance(ids, (str, int)):
         raise DataError(f"ids must be the name of the column that holds them; got {shown(ids)}.")
-    problems: list[str] = []
-    read = {m: table for m, frame in frames.items() if (table := tables.read(m, frame, ids, problems)) is not None}
-    _check_kinds_of_ids(read, problems)
+    read, problems = _each({m: tables.read(m, frame, ids) for m, frame in frames.items()})
+    problems += _in_kinds_of_ids(read)
     if schema is None:
         wanted = dict(likelihoods or {})
-        some = {m: table for m, table in read.items() if _some(m, table, problems)}
-        specs = [tables.infer(m, table, wanted.get(m), problems) for m, table in some.items()]
+        problems += [f"No row has a value in {m!r}; leave it out" for m, table in read.items() if not _has_some(table)]
+        some = {m: table for m, table in read.items() if _has_some(table)}
+        specs, faults = _each({m: tables.infer(m, table, wanted.get(m)) for m, table in some.items()})
     else:
-        specs = list(schema)
-        fitted = {m: tables.fitted(table, schema[m], problems) for m, table in read.items() if m in schema.names}
-        read = {m: table for m, table in fitted.items() if table is not None}
-    _raise_all(problems)
-    names = _union(read, problems)
-    covariates, values = read_context(context, ids, names, schema, problems)
-    _raise_all(problems)
-    known = Schema(tuple(spec for spec in specs if spec is not None), covariates)
+        specs = {spec.name: spec for spec in schema}
+        read, faults = _each({m: tables.fitted(table, schema[m]) for m, table in read.items() if m in schema.names})
+    _raise_all(problems + faults)
+    names, problems = _union(read)
+    covariates, values, faults = read_context(context, ids, names, schema)
+    _raise_all(problems + faults)
+    known = Schema(tuple(specs.values()), covariates)
     batch = _batch(known, read, names)
     has = {m: batch.column(m) for m in batch.names}
     batch = batch.with_context(values, row_factors(_matched(size_factors, names), has, len(names)))
@@ -119,6 +120,12 @@ def _matched(factors: Any, names: Any) -> dict[str, Any]:
     return {m: series.reindex(names).to_numpy(dtype=np.float64) for m, series in given.items()}
 
 
+def _each(results: Mapping[str, tuple[T | None, list[str]]]) -> tuple[dict[str, T], list[str]]:
+    """What was made of each modality, where something was, and all problems."""
+    found = {m: result for m, (result, _) in results.items() if result is not None}
+    return found, [problem for _, problems in results.values() for problem in problems]
+
+
 def _raise_all(problems: list[str]) -> None:
     if problems:
         plural = "" if len(problems) == 1 else "s"
@@ -135,33 +142,30 @@ def _check_settings(frames: Mapping[str, Any], likelihoods: Mapping[str, str] | 
             raise DataError(f"{what} names {listed(unknown)}, which is no modality; there are {', '.join(known)}.")
 
 
-def _some(name: str, table: Table, problems: list[str]) -> bool:
+def _has_some(table: Table) -> bool:
     """Whether any row has the modality."""
-    some = bool(table.facts.filled.any()) or "unreadable" in table.kinds
-    if not some:
-        problems.append(f"No row has a value in {name!r}; leave it out")
-    return some
+    return bool(table.facts.filled.any()) or "unreadable" in table.kinds
 
 
-def _check_kinds_of_ids(read: Mapping[str, Table], problems: list[str]) -> None:
+def _in_kinds_of_ids(read: Mapping[str, Table]) -> list[str]:
+    """Whether ids are text here and numbers there."""
     kinds = {m: pandas().api.types.infer_dtype(table.ids, skipna=False) for m, table in read.items() if len(table.ids)}
-    if len({kind for kind in kinds.values() if not kind.startswith("mixed")}) > 1:
-        each = ", ".join(f"{m!r}: {kind}" for m, kind in kinds.items())
-        problems.append(f"The ids are not of one type, so that they would not match ({each}); convert the indexes")
+    if len({kind for kind in kinds.values() if not kind.startswith("mixed")}) < 2:
+        return []
+    each = ", ".join(f"{m!r}: {kind}" for m, kind in kinds.items())
+    return [f"The ids are not of one type, so that they would not match ({each}); convert the indexes"]
 
 
-def _union(read: Mapping[str, Table], problems: list[str]) -> Any:
-    """All ids in the order in which they first appear."""
+def _union(read: Mapping[str, Table]) -> tuple[Any, list[str]]:
+    """All ids in the order in which they first appear, and what is wrong with them together."""
     names = index_of(list(dict.fromkeys(i for table in read.values() for i in table.ids)))
     has = np.zeros(len(names), dtype=bool)
     for table in read.values():
         has[names.get_indexer(table.ids)] |= table.facts.filled
     if len(has) and has.any() and not has.all():
         none = names[~has].tolist()
-        problems.append(f"{len(none)} rows have no value in any table; drop them: {listed(none)}")
-    elif not has.any():
-        problems.append("The tables have no row with a value; a data set needs at least one")
-    return names
+        return names, [f"{len(none)} rows have no value in any table; drop them: {listed(none)}"]
+    return names, [] if has.any() else ["The tables have no row with a value; a data set needs at least one"]
 
 
 def _batch(schema: Schema, read: Mapping[str, Table], names: Any) -> Batch:

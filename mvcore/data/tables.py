@@ -64,25 +64,23 @@ class Table:
         return cells.filled_in(self.block, rows, len(self.columns), dtype, gaps=gaps)
 
 
-def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table | None:
-    """Reads a DataFrame, or a ``Matrix``; what is wrong with it is added to the problems."""
-    before = len(problems)
+def read(name: str, frame: Any, ids: str | None) -> tuple[Table | None, list[str]]:
+    """Reads a DataFrame, or a ``Matrix``, and what is wrong with it; None where that keeps it from being read."""
     if not isinstance(frame, (pandas().DataFrame, Matrix)):
-        problems.append(f"{name!r} must be a DataFrame; got {type(frame).__name__}")
-        return None
+        return None, [f"{name!r} must be a DataFrame; got {type(frame).__name__}"]
     if ids is not None and list(frame.columns).count(ids) != 1:
-        problems.append(f"{name!r} has no column {ids!r} of ids, or more than one")
-        return None
+        return None, [f"{name!r} has no column {ids!r} of ids, or more than one"]
     frame = frame if ids is None or isinstance(frame, Matrix) else frame.set_index(ids)
-    _check_names(name, frame, problems)
-    if len(problems) > before or not _check_ids(name, frame.index, problems):
-        return None
-    width = len(frame.columns)
-    kinds, block, names = _cells(name, frame, problems)
+    if problems := _in_names(name, frame):
+        return None, problems
+    if (levels := frame.index.nlevels) > 1:
+        return None, [f"{name!r} has an index of {levels} levels; ids must be one level"]
+    problems, width = _in_ids(name, frame.index), len(frame.columns)
+    kinds, block, names, unreadable = _cells(name, frame)
     facts = cells.look(block, len(frame.index), width)
-    _check_infinite(name, frame.index, frame.columns, block, facts, problems)
+    problems += [*unreadable, *_in_values(name, frame.index, frame.columns, block, facts)]
     held = zip(kinds, ~np.isnan(facts.most), strict=True)
-    return Table(
+    table = Table(
         ids=frame.index,
         columns=tuple(frame.columns),
         kinds=tuple(kind if known or kind in ("category", "unreadable") else "empty" for kind, known in held),
@@ -90,31 +88,32 @@ def read(name: str, frame: Any, ids: str | None, problems: list[str]) -> Table |
         facts=facts,
         names=names,
     )
+    return table, problems
 
 
-def _cells(name: str, frame: Any, problems: list[str]) -> tuple[Sequence[str], Block, tuple[tuple[Any, ...], ...]]:
-    """For each column what it holds, its cells, and the names of its categories."""
+def _cells(name: str, frame: Any) -> tuple[Sequence[str], Block, tuple[tuple[Any, ...], ...], list[str]]:
+    """For each column what it holds, its cells, and the names of its categories; and which can't be read."""
     width = len(frame.columns)
     if isinstance(frame, Matrix):
-        return [_TYPES[frame.values.dtype.kind]] * width, cells.of_matrix(frame.values), ((),) * width
+        return [_TYPES[frame.values.dtype.kind]] * width, cells.of_matrix(frame.values), ((),) * width, []
     dtypes = list(frame.dtypes)
     if not any(isinstance(d, pandas().CategoricalDtype) for d in dtypes):
         of = {d: _kind_of_numbers(d) for d in set(dtypes)}
         if all(of.values()):
-            return [of[d] for d in dtypes], cells.of_frame(frame), ((),) * width
+            return [of[d] for d in dtypes], cells.of_frame(frame), ((),) * width, []
     columns = [frame.iloc[:, i] for i in range(width)]
     kinds = [_kind(column) for column in columns]
-    problems += [_no_numbers(name, c) for c, kind in zip(columns, kinds, strict=True) if kind == "unreadable"]
+    unreadable = [_no_numbers(name, c) for c, kind in zip(columns, kinds, strict=True) if kind == "unreadable"]
     block = cells.of_arrays([_numbers(c, k) for c, k in zip(columns, kinds, strict=True)])
     names = (tuple(c.cat.categories.tolist()) if k == "category" else () for c, k in zip(columns, kinds, strict=True))
-    return kinds, block, tuple(names)
+    return kinds, block, tuple(names), unreadable
 
 
-def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) -> ModalitySpec | None:
-    """The modality that a table describes; what keeps it from being one is added to the problems."""
-    before, kinds = len(problems), set(table.kinds) - {"empty", "unreadable"}
+def infer(name: str, table: Table, likelihood: str | None) -> tuple[ModalitySpec | None, list[str]]:
+    """The modality that a table describes, or None and what keeps it from being one."""
+    kinds, problems = set(table.kinds) - {"empty", "unreadable"}, []
     if "unreadable" in table.kinds:
-        return None
+        return None, []
     if empty := [c for c, known in zip(table.columns, table.known, strict=True) if not known]:
         problems.append(f"{name!r} has columns without any value, which can't be learned: {listed(empty)}; drop them")
     if len(kinds) > 1 and kinds != {"int", "float"}:
@@ -127,10 +126,10 @@ def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) 
     chosen = likelihood or DEFAULTS[min(kinds, default="float")]
     if chosen == "categorical" and kinds != {"category"} and not (_positive(table) & table.whole).all():
         problems.append(f"{name!r} must hold categories: a categorical dtype, or codes 0, 1, 2, …")
-    if len(problems) > before:
-        return None
+    if problems:
+        return None, problems
     named = max(map(len, table.names)) or int(min(np.nanmax(table.facts.most), LARGEST)) + 1
-    return ModalitySpec(
+    spec = ModalitySpec(
         name=name,
         shape=(len(table.columns),),
         likelihood=chosen,
@@ -139,26 +138,28 @@ def infer(name: str, table: Table, likelihood: str | None, problems: list[str]) 
         dtypes=table.kinds,  # type: ignore[arg-type]
         category_names=table.names if kinds == {"category"} else None,
     )
+    return spec, []
 
 
-def fitted(table: Table, spec: ModalitySpec, problems: list[str]) -> Table | None:
-    """The table with its columns in the order of the modality, and its codes of categories those of the modality."""
-    name, before = spec.name, len(problems)
+def fitted(table: Table, spec: ModalitySpec) -> tuple[Table | None, list[str]]:
+    """The table with its columns in the order of the modality, and its codes of categories those of the modality.
+
+    If it does not fit: None, and why.
+    """
+    name = spec.name
     if spec.columns is None:
-        problems.append(f"{name!r} has no names of columns to match a table by; it was made from an array")
-        return None
+        return None, [f"{name!r} has no names of columns to match a table by; it was made from an array"]
     theirs, mine = {c: i for i, c in enumerate(table.columns)}, {c: j for j, c in enumerate(spec.columns)}
     missing = [c for c in mine if c not in theirs]
     extra = [c for c in theirs if c not in mine]
-    for what, names in {"lacks": missing, "also has": extra}.items():
-        if names:
-            problems.append(f"{name!r} {what} the columns {listed(names)}")
+    both = {"lacks": missing, "also has": extra}.items()
+    problems = [f"{name!r} {what} the columns {listed(names)}" for what, names in both if names]
     ordered = _reordered(table, [i for c in mine if (i := theirs.get(c)) is not None])
     for i, column in enumerate(ordered.columns):
-        _check_column(ordered, i, spec, mine[column], problems)
-    if len(problems) > before:
-        return None
-    return ordered if spec.category_names is None else _recoded(ordered, spec.category_names)
+        problems += _in_column(ordered, i, spec, mine[column])
+    if problems:
+        return None, problems
+    return ordered if spec.category_names is None else _recoded(ordered, spec.category_names), []
 
 
 def listed_problems(problems: Sequence[str], most: int = 8) -> list[str]:
@@ -174,8 +175,9 @@ def listed(names: Iterable[Any], most: int = 5) -> str:
     return ", ".join(repr(n) for n in each[:most]) + more
 
 
-def _check_names(name: str, frame: Any, problems: list[str]) -> None:
-    columns = list(frame.columns)
+def _in_names(name: str, frame: Any) -> list[str]:
+    """What is wrong with the names of the columns."""
+    columns, problems = list(frame.columns), []
     if not columns:
         problems.append(f"{name!r} has no columns")
     if odd := [c for c in columns if not isinstance(c, str)]:
@@ -185,18 +187,15 @@ def _check_names(name: str, frame: Any, problems: list[str]) -> None:
         )
     if twice := frame.columns[frame.columns.duplicated()].unique().tolist():
         problems.append(f"{name!r} has more than one column called {listed(twice)}")
+    return problems
 
 
-def _check_ids(name: str, index: Any, problems: list[str]) -> bool:
-    """Whether rows can be told apart well enough to look at the columns."""
-    if index.nlevels > 1:
-        problems.append(f"{name!r} has an index of {index.nlevels} levels; ids must be one level")
-        return False
+def _in_ids(name: str, index: Any) -> list[str]:
+    """What is wrong with the ids."""
     if index.hasnans:
-        problems.append(f"{name!r} has {int(index.isna().sum())} rows without an id")
-    elif twice := index[index.duplicated()].unique().tolist():
-        problems.append(f"{name!r} has more than one row with the id {listed(twice)}")
-    return True
+        return [f"{name!r} has {int(index.isna().sum())} rows without an id"]
+    twice = index[index.duplicated()].unique().tolist()
+    return [f"{name!r} has more than one row with the id {listed(twice)}"] if twice else []
 
 
 def _kind(column: Any) -> str:
@@ -236,18 +235,17 @@ def _numbers(column: Any, kind: str) -> Array:
     return numbers
 
 
-def _check_infinite(
-    name: str, ids: Any, columns: Sequence[str], block: Block, facts: Facts, problems: list[str]
-) -> None:
-    if facts.extreme is not None:
-        held = np.asarray(columns)[np.fmax(facts.most, -facts.least) >= LARGEST].tolist()
-        row, column = facts.extreme
-        value = block(slice(row, row + 1))[0, column]
-        problems.append(
-            f"{name!r} has values that are infinite, or too large for 32 bits, in the columns {listed(held)}, such as "
-            f"{value:g} of {columns[column]!r} in the row {ids[row]!r}; mend them, or make them NaN if "
-            "they are not known"
-        )
+def _in_values(name: str, ids: Any, columns: Sequence[str], block: Block, facts: Facts) -> list[str]:
+    """Values that no model can read."""
+    if facts.extreme is None:
+        return []
+    held = np.asarray(columns)[np.fmax(facts.most, -facts.least) >= LARGEST].tolist()
+    row, column = facts.extreme
+    value = block(slice(row, row + 1))[0, column]
+    return [
+        f"{name!r} has values that are infinite, or too large for 32 bits, in the columns {listed(held)}, such as "
+        f"{value:g} of {columns[column]!r} in the row {ids[row]!r}; mend them, or make them NaN if they are not known"
+    ]
 
 
 def _of_kind(table: Table, kind: str) -> list[str]:
@@ -272,24 +270,26 @@ def _reordered(table: Table, order: Sequence[int]) -> Table:
     )
 
 
-def _check_column(table: Table, i: int, spec: ModalitySpec, j: int, problems: list[str]) -> None:
-    """Column i of the table against column j of the modality."""
+def _in_column(table: Table, i: int, spec: ModalitySpec, j: int) -> list[str]:
+    """What keeps column i of the table from being column j of the modality."""
     if not table.known[i]:
-        return
+        return []
     where, kind = f"{spec.name!r}: the column {table.columns[i]!r}", table.kinds[i]
     wanted = spec.dtypes[j] if spec.dtypes is not None else "float"
     # pandas makes floats of integers with gaps, and reads floats that happen to be whole as integers
     number = {kind, wanted} <= {"int", "float"} and (wanted == "float" or kind == "int" or bool(table.whole[i]))
     if kind != wanted and not number and (spec.dtypes is not None or kind == "category"):
-        problems.append(f"{where} holds {kind}, the model was built for {wanted}")
-    elif kind == "category" and spec.category_names is not None:
+        return [f"{where} holds {kind}, the model was built for {wanted}"]
+    if kind == "category" and spec.category_names is not None:
         names = spec.category_names[j]
-        if unknown := sorted(_used(table, i, set(table.names[i]) - set(names)), key=str):
-            problems.append(f"{where} has the unknown categories {listed(unknown)}; known are {listed(names, 20)}")
-    elif spec.categories is not None and not (
+        unknown = sorted(_used(table, i, set(table.names[i]) - set(names)), key=str)
+        problem = f"{where} has the unknown categories {listed(unknown)}; known are {listed(names, 20)}"
+        return [problem] if unknown else []
+    if spec.categories is not None and not (
         table.whole[i] and table.facts.least[i] >= 0 and table.facts.most[i] < spec.categories
     ):
-        problems.append(f"{where} must hold codes 0 to {spec.categories - 1} of categories")
+        return [f"{where} must hold codes 0 to {spec.categories - 1} of categories"]
+    return []
 
 
 def _used(table: Table, i: int, names: set[Any]) -> set[Any]:
