@@ -148,19 +148,29 @@ checkpoint_epochs = 100000
 """
 
 
+def heed_interrupts() -> None:
+    """What a shell starts in the background ignores them, and so would what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_command_that_is_interrupted_saves_and_says_how_to_go_on(tmp_path: Path, sent: int, code: int) -> None:
     (tmp_path / "c.toml").write_text(CONFIG)
     command = [sys.executable, "-m", "mvcore", "train", "c.toml", "--out", "run", "--quiet"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    ) as process:
         for _ in range(600):
             if (tmp_path / "run/checkpoint/.lock").exists():
                 break
             time.sleep(0.1)
         time.sleep(1.5)  # some steps into the training
         process.send_signal(sent)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code, err
     assert "same command" in err
     assert "Traceback" not in err
