@@ -46,11 +46,13 @@ def _termination() -> Iterator[list[int]]:
     """Inside, SIGTERM interrupts as Ctrl-C does, and is listed."""
     terminated: list[int] = []
 
-    def interrupt(number: int, frame: object) -> None:
-        terminated.append(number)
-        signal.raise_signal(signal.SIGINT)
+    def terminate(number: int, frame: object) -> None:
+        from mvcore.training.interrupts import interrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+        terminated.append(number)
+        interrupt()
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield terminated
     finally:

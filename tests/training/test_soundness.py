@@ -153,13 +153,27 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_command_that_is_interrupted_saves_and_says_how_to_go_on(tmp_path: Path, sent: int, code: int) -> None:
+def ignore_interrupts() -> None:
+    """As ``nohup mvcore train … &`` does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "begin"),
+    [
+        (signal.SIGINT, 130, heed_interrupts),
+        (signal.SIGTERM, 143, heed_interrupts),
+        (signal.SIGTERM, 143, ignore_interrupts),
+    ],
+)
+def test_a_command_that_is_interrupted_saves_and_says_how_to_go_on(
+    tmp_path: Path, sent: int, code: int, begin: Callable[[], None]
+) -> None:
     (tmp_path / "c.toml").write_text(CONFIG)
     command = [sys.executable, "-m", "mvcore", "train", "c.toml", "--out", "run", "--quiet"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=begin
     ) as process:
         for _ in range(600):
             if (tmp_path / "run/checkpoint/.lock").exists():
