@@ -46,9 +46,13 @@ def real(name: str, value: Any, *, finite: bool = False) -> float:
     Raises:
         DataError: For anything else, and for NaN and infinity if it has to be finite.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or (finite and not math.isfinite(value)):
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:
+        raise DataError(f"{name} must be a number that a float holds; got {shown(value)}.") from None
+    if isinstance(value, bool) or not isinstance(value, Real) or (finite and not math.isfinite(number)):
         raise DataError(f"{name} must be a {'finite ' if finite else ''}number; got {shown(value)}.")
-    return float(value)
+    return number
 
 
 def flag(name: str, value: Any) -> bool:

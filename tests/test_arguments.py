@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,10 @@ SHARES: dict[str, Callable[[Model, MultimodalDataset, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.0, 90, True, "0.5", float("nan"), [0.5]], ids=repr)
+HUGE = [10**400, -(10**400), Fraction(10**400)]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 90, True, "0.5", float("nan"), [0.5], *HUGE], ids=lambda v: repr(v)[:20])
 @pytest.mark.parametrize("what", SHARES)
 def test_a_share_lies_in_its_range(model: Model, data: MultimodalDataset, what: str, value: Any) -> None:
     with pytest.raises(DataError, match=r"(rate|share|interval) must"):
