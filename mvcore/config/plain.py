@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -190,15 +190,28 @@ def _named(config: ComponentConfig, registry: Registry) -> dict[str, Any]:
 
 def _set(tree: dict[str, Any], path: str, value: Any) -> str | None:
     """Sets one value in a tree of tables; gives the problem if the path does not lead to one."""
-    *parents, last = path.split(".")
+    return put(tree, path.split("."), value, new=False)
+
+
+def put(tree: dict[str, Any], keys: Sequence[str], value: Any, *, new: bool = True) -> str | None:
+    """Sets one value in a tree of tables, in place; gives the problem if the keys do not lead to one.
+
+    Args:
+        tree: The tables.
+        keys: The keys that lead to the value.
+        value: The value.
+        new: Whether tables on the way that are not there are made.
+    """
+    *parents, last = keys
     for depth, name in enumerate(parents, start=1):
         here = ".".join(parents[:depth])
-        if name not in tree:
+        if name not in tree and not new:
             return f"{here}: {unknown_key(name, (key for key in tree if key not in RESERVED))}"
-        if isinstance(tree[name], str):  # the shorthand for a component, set by a shorter path
-            tree[name] = {"use": tree[name]}
-        if not isinstance(tree[name], dict):
-            return f"{path}: {here} is {tree[name]!r}, which has no fields"
-        tree = tree[name]
+        inner = tree.setdefault(name, {})
+        if isinstance(inner, str):  # the shorthand for a component, set by a shorter path
+            inner = tree[name] = {"use": inner}
+        if not isinstance(inner, dict):
+            return f"{'.'.join(keys)}: {here} is {inner!r}, which has no fields"
+        tree = inner
     tree[last] = value
     return None

@@ -330,14 +330,8 @@ def _set(tables: dict[str, Any], change: str) -> None:
         value = configs.parse_toml(f"value = {text}".encode())["value"]
     except ValueError:
         value = text.strip()
-    for depth, name in enumerate(parents, start=1):
-        here = tables.setdefault(name, {})
-        if isinstance(here, str):  # a component by its name alone
-            here = tables[name] = {"use": here}
-        if not isinstance(here, dict):
-            raise ConfigError([f"{'.'.join(parents[:depth])} is {here!r}, which has no fields"], "--set")
-        tables = here
-    tables[last] = value
+    if problem := configs.put(tables, [*parents, last], value):
+        raise ConfigError([problem], "--set")
 
 
 def _is_table(tables: Mapping[str, Any], name: str) -> bool:

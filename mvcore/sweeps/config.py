@@ -196,16 +196,7 @@ def _copied(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put(tables: dict[str, Any], path: str, value: Any) -> None:
-    *parents, last = path.split(".")
     if path == "model":
         tables["model"].update(value if isinstance(value, Mapping) else {"use": value})
-        return
-    here: Any = tables
-    for depth, name in enumerate(parents, start=1):
-        inner = here.setdefault(name, {})
-        if isinstance(inner, str):  # a component by its name alone
-            inner = here[name] = {"use": inner}
-        if not isinstance(inner, dict):
-            raise ConfigError([f"{path}: {'.'.join(parents[:depth])} is {inner!r}, which has no fields"], "space")
-        here = inner
-    here[last] = value
+    elif problem := configs.put(tables, path.split("."), value):
+        raise ConfigError([problem], "space")

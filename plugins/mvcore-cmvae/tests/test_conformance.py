@@ -8,7 +8,7 @@ class TestCMVAE(ModelSuite):
     configs = (
         {"private_dim": 2, "prior.clusters": 3},
         {"private_dim": 2, "prior.clusters": 4, "prior.learn_scale": True, "loss.estimator": "dreg", "loss.samples": 3},
-        {"private_dim": 2, "prior.clusters": 1},
+        {"private_dim": 2, "prior.clusters": 1, "prior.learn_scale": True},
     )
 
 

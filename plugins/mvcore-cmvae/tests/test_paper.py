@@ -18,9 +18,7 @@ from mvcore.testing import (
     LinearGaussian,
     all_patterns,
     check_conditions_on_every_subset,
-    check_leaves_state_alone,
     check_neighbours,
-    check_no_rows,
     check_submodels,
     fixed_noise,
     small,
@@ -138,14 +136,6 @@ def test_a_row_has_the_loss_of_a_model_built_on_its_modalities(
 ) -> None:
     fields = {"loss.samples": 3, "loss.beta": 1.3, **fields}
     check_submodels(lambda schema: make(schema, **fields), make(world.schema, **fields), rows)
-
-
-def test_checks_of_every_model(world: LinearGaussian, rows: mvcore.Batch) -> None:
-    model = make(world.schema, **{"prior.learn_scale": True})
-    check_neighbours(model, rows)
-    check_conditions_on_every_subset(model, rows)
-    check_leaves_state_alone(model, rows)
-    check_no_rows(model, rows)
 
 
 # The prior, elsewhere

@@ -18,11 +18,6 @@ from mvcore.models import Model
 from mvcore.testing import (
     LinearGaussian,
     all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
     sigma_points,
     small,
 )
@@ -204,26 +199,6 @@ def test_exact_encoders_give_the_exact_likelihood_of_every_pattern_with_one_draw
     torch.testing.assert_close(model.log_likelihood(batch, 1), world.log_likelihood(batch))
     _, weights = importance_weights(model, batch, model.encode_modalities(batch), 3)
     torch.testing.assert_close(weights, world.log_likelihood(batch).expand(3, -1))
-
-
-@pytest.mark.parametrize("fields", [{}, {"loss.shared_kl": "elbo", "loss.beta_private": 0.3}])
-def test_checks_of_every_model(world: LinearGaussian, fields: dict[str, object]) -> None:
-    batch = world.sample(14, observed=PATTERNS)
-    model = make(world.schema, **fields)
-    check_submodels(lambda schema: make(schema, **fields), model, batch)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)
-
-
-def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian) -> None:
-    batch, model = world.sample(7, observed=all_patterns(3)), make(world.schema)
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    other = make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
-    other.load_state_dict(model.state_dict())
-    with sigma_points():
-        torch.testing.assert_close(other(turned).loss, model(batch).loss)
 
 
 @pytest.mark.parametrize(

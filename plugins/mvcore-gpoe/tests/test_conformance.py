@@ -8,7 +8,7 @@ class TestGPoE(ModelSuite):
     configs = (
         {},
         {"latent_dim": 3, "posterior.powers": "free", "private_dim": 2},
-        {"posterior.subsets": "all", "loss.stratified": True},
+        {"posterior.subsets": "all", "loss.stratified": True, "private_dim": 2},
     )
 
 

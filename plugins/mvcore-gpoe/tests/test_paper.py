@@ -13,11 +13,6 @@ from mvcore.models import Model
 from mvcore.testing import (
     LinearGaussian,
     all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
     fixed_noise,
     sigma_points,
     small,
@@ -209,33 +204,12 @@ def test_a_power_is_learned_from_rows_with_another_modality_alone(world: LinearG
     torch.testing.assert_close(grads["c"], torch.zeros(D).double(), atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{}, {"posterior.powers": "free"}, {"posterior.subsets": "all", "loss.stratified": True}, {"private_dim": 2}],
-)
-def test_checks_of_every_model(world: LinearGaussian, batch: mvcore.Batch, fields: dict[str, object]) -> None:
-    model = make(world.schema, **fields)
-    check_submodels(lambda schema: make(schema, **fields), model, batch)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)
-
-
 def test_a_model_of_one_modality_trains_all_of_its_parameters() -> None:
     schema = Schema.from_shapes({"a": (5,)})
     for powers in ("softmax", "free"):
         model = make(schema, **{"posterior.powers": powers})
         model(mvcore.Batch.from_dense({"a": torch.randn(3, 5).double()})).loss.backward()
         assert all(p.grad is not None for p in model.parameters())
-
-
-def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian, batch: mvcore.Batch) -> None:
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    model, other = make(world.schema), make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
-    other.load_state_dict(model.state_dict())
-    with sigma_points():
-        torch.testing.assert_close(other(turned).loss, model(batch).loss)
 
 
 def test_settings_that_do_not_fit_are_refused(world: LinearGaussian) -> None:

@@ -17,11 +17,6 @@ from mvcore.models import Model
 from mvcore.testing import (
     LinearGaussian,
     all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
     fixed_noise,
     sigma_points,
     small,
@@ -245,27 +240,6 @@ def test_what_can_not_be_removed_is_said(world: LinearGaussian) -> None:
         removed(make(world.schema))
     with pytest.raises(ConfigError, match=r"a dropout rate of at most 0.01 is needed; got \[0.047, 0.881"):
         removed(sparse_of_five(world), 0.01)
-
-
-@pytest.mark.parametrize("fields", [{}, SPARSE, {"private_dim": 2, **SPARSE}])
-def test_checks_of_every_model(world: LinearGaussian, batch: mvcore.Batch, fields: dict[str, object]) -> None:
-    model = make(world.schema, **fields)
-    check_submodels(lambda schema: make(schema, **fields), model, batch)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)
-
-
-@pytest.mark.parametrize("fields", [{}, SPARSE])
-def test_the_order_of_the_modalities_changes_nothing(
-    world: LinearGaussian, batch: mvcore.Batch, fields: dict[str, object]
-) -> None:
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    model, other = (make(s, **fields) for s in (world.schema, Schema(tuple(world.schema[m] for m in ("c", "a", "b")))))
-    other.load_state_dict(model.state_dict())
-    with sigma_points():
-        torch.testing.assert_close(other(turned).loss, model(batch).loss)
 
 
 @pytest.mark.parametrize(

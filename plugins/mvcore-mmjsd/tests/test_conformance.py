@@ -8,7 +8,7 @@ class TestMMJSD(ModelSuite):
     configs = (
         {"loss.stratified": True},
         {"latent_dim": 3, "loss.stratified": True, "loss.reconstruct_prior": True, "private_dim": 2},
-        {"loss.stratified": True, "loss.prior_weight": 0.0},
+        {"loss.stratified": True, "loss.prior_weight": 0.0, "posterior.prior_expert": "every"},
     )
 
 

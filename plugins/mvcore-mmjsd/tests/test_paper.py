@@ -16,11 +16,6 @@ from mvcore.models import Model
 from mvcore.testing import (
     LinearGaussian,
     all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
-    check_no_rows,
-    check_submodels,
     sigma_points,
     small,
 )
@@ -183,26 +178,6 @@ def test_modality_dropout_takes_the_experts_of_what_is_given(world: LinearGaussi
     output = model.train()(batch)
     assert output.loss.isfinite()
     assert set(output.terms) == set(make(world.schema)(batch).terms)
-
-
-@pytest.mark.parametrize(
-    "fields", [{}, {"private_dim": 2}, {"loss.reconstruct_prior": True}, {"posterior.prior_expert": "every"}]
-)
-def test_checks_of_every_model(world: LinearGaussian, batch: mvcore.Batch, fields: dict[str, object]) -> None:
-    model = make(world.schema, **fields)
-    check_submodels(lambda schema: make(schema, **fields), model, batch)
-    check_neighbours(model, batch)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)
-
-
-def test_the_order_of_the_modalities_changes_nothing(world: LinearGaussian, batch: mvcore.Batch) -> None:
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    model, other = make(world.schema), make(Schema(tuple(world.schema[m] for m in ("c", "a", "b"))))
-    other.load_state_dict(model.state_dict())
-    with sigma_points():
-        torch.testing.assert_close(other(turned).loss, model(batch).loss)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,6 @@ from mvcore.models import Model
 from mvcore.testing import (
     LinearGaussian,
     all_patterns,
-    check_conditions_on_every_subset,
-    check_leaves_state_alone,
-    check_neighbours,
     check_no_rows,
     sigma_points,
     small,
@@ -289,25 +286,6 @@ def test_complete_rows_train_the_surrogates_in_the_second_stage_alone_where_no_o
     run = mvcore.fit(model, data, epochs=2, batch_size=10, progress=False, hooks=False)
     assert [row["stage"] for row in run.history] == ["joint", "surrogates"]
     check_no_rows(make(world, partial="refuse"), world.sample(6))
-
-
-@STAGES
-def test_checks_of_every_model(world: LinearGaussian, stages: str) -> None:
-    batch, model = world.sample(14, observed=PATTERNS), make(world, stages=stages)
-    for stage in model.stages():
-        check_neighbours(model, batch, stage.name)
-    check_conditions_on_every_subset(model, batch)
-    check_leaves_state_alone(model, batch)
-    check_no_rows(model, batch)
-
-
-@STAGES
-def test_the_order_of_the_modalities_of_a_batch_changes_nothing(world: LinearGaussian, stages: str) -> None:
-    batch, model = world.sample(7, observed=all_patterns(3)), make(world, stages=stages)
-    turned = mvcore.Batch({m: batch.x[m] for m in ("c", "a", "b")}, batch.observed[:, [2, 0, 1]])
-    with sigma_points():
-        for stage in model.stages():
-            torch.testing.assert_close(model(turned, stage=stage.name).loss, model(batch, stage=stage.name).loss)
 
 
 @pytest.mark.parametrize(
