@@ -10,14 +10,19 @@ class Stop(Exception):
 
 
 class StopAfter:
-    """A callback that interrupts after some steps of this process."""
+    """A callback that interrupts after some steps of this process.
 
-    def __init__(self, steps: int) -> None:
-        self.left = steps
+    Args:
+        steps: Steps that it lets pass.
+        cause: What it raises: ``mvcore.StopTraining`` asks the training to end, anything else breaks it off.
+    """
+
+    def __init__(self, steps: int, cause: type[Exception] = Stop) -> None:
+        self.left, self.cause = steps, cause
 
     @hookimpl
     def mvcore_step_end(self) -> None:
         """Counts a step."""
         self.left -= 1
         if self.left < 0:
-            raise Stop
+            raise self.cause

@@ -15,7 +15,7 @@ from mvcore.data import MultimodalDataset, Schema
 from mvcore.errors import ConfigError, DataError, NotApplicableError
 from mvcore.losses import multiset_correlation
 from mvcore.models import Autoencoder
-from mvcore.testing import LinearGaussian, all_patterns, small
+from mvcore.testing import LinearGaussian, StopAfter, all_patterns, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 EACH = pytest.mark.parametrize("reconstruct", ["every", "own"])
@@ -206,18 +206,6 @@ def single(data: MultimodalDataset) -> MultimodalDataset:
     )
 
 
-class Ending:
-    """Ends a training after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.last = step
-
-    @mvcore.hookimpl
-    def mvcore_step_end(self, step: int) -> None:
-        if step == self.last:
-            raise mvcore.StopTraining
-
-
 @pytest.mark.parametrize("steps", [3, 8])
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     world: LinearGaussian, batch: mvcore.Batch, tmp_path: Path, steps: int
@@ -226,7 +214,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     options = {"epochs": 3, "batch_size": 20, "progress": False, "hooks": False}
     through = mvcore.fit(make(world.schema).float(), data, **options).model.state_dict()
     kept = {**options, "checkpoint": tmp_path, "checkpoint_steps": 1}
-    assert mvcore.fit(make(world.schema).float(), data, **kept, callbacks=[Ending(steps)]).stopped
+    stop = StopAfter(steps - 1, mvcore.StopTraining)
+    assert mvcore.fit(make(world.schema).float(), data, **kept, callbacks=[stop]).stopped
     again = mvcore.fit(make(world.schema).float(), data, **kept, resume=True).model.state_dict()
     assert all(torch.equal(again[k], v) for k, v in through.items())
 

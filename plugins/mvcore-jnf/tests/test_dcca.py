@@ -14,7 +14,7 @@ from mvcore.data import Batch, MultimodalDataset
 from mvcore.errors import ConfigError, DataError
 from mvcore.losses import multiset_correlation
 from mvcore.models import Model
-from mvcore.testing import LinearGaussian, all_patterns, small
+from mvcore.testing import LinearGaussian, StopAfter, all_patterns, small
 
 SIZES = {"a": 5, "b": 6, "c": 4}
 SHORT = {"joint_hidden": [8], "flow.hidden": [8], "hmc.steps": 4, "hmc.adapt": 2, "hmc.leapfrog": 2}
@@ -119,7 +119,8 @@ def test_a_training_that_was_stopped_in_any_stage_goes_on_to_the_same_weights(
     data, options = single(world, batch), {"epochs": 4, "batch_size": 35, "progress": False, "hooks": False}
     through = mvcore.fit(make(world).float(), data, **options).model.state_dict()
     kept = {**options, "checkpoint": tmp_path, "checkpoint_steps": 1}
-    assert mvcore.fit(make(world).float(), data, **kept, callbacks=[Ending(step)]).stopped
+    stop = StopAfter(step - 1, mvcore.StopTraining)
+    assert mvcore.fit(make(world).float(), data, **kept, callbacks=[stop]).stopped
     again = mvcore.fit(make(world).float(), data, **kept, resume=True).model.state_dict()
     assert all(torch.equal(again[k], v) for k, v in through.items())
 
@@ -155,18 +156,6 @@ def test_without_it_the_model_is_what_it_was(world: LinearGaussian) -> None:
 def test_what_does_not_fit_is_refused(world: LinearGaussian, table: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=f"dcca.*{words}"):
         make(world, table)
-
-
-class Ending:
-    """Ends a training after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.last = step
-
-    @mvcore.hookimpl
-    def mvcore_step_end(self, step: int) -> None:
-        if step == self.last:
-            raise mvcore.StopTraining
 
 
 def single(world: LinearGaussian, batch: Batch) -> MultimodalDataset:

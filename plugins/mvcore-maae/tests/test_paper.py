@@ -13,7 +13,7 @@ import mvcore
 from mvcore.data import MultimodalDataset, Schema
 from mvcore.errors import ConfigError, NotApplicableError
 from mvcore.models import Autoencoder
-from mvcore.testing import LinearGaussian, all_patterns, check_neighbours, fixed_noise, small
+from mvcore.testing import LinearGaussian, StopAfter, all_patterns, check_neighbours, fixed_noise, small
 from mvcore_maae.matching import Adversary, Discrepancy, squared_discrepancy
 
 SIZES = {"a": 5, "b": 6, "c": 4}
@@ -231,18 +231,6 @@ def test_it_generates_from_its_prior_and_has_no_likelihood(
     assert "no density" in mvcore.evaluate(model, data, K=1).skipped["log_likelihood"]
 
 
-class Ending:
-    """Ends a training after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.last = step
-
-    @mvcore.hookimpl
-    def mvcore_step_end(self, step: int) -> None:
-        if step == self.last:
-            raise mvcore.StopTraining
-
-
 @BOTH
 @pytest.mark.parametrize("step", [2, 5])
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
@@ -254,7 +242,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     options = {"epochs": 2, "batch_size": 7, "progress": False, "hooks": False}
     through = mvcore.fit(make(name, world.schema).float(), data, **options).model.state_dict()
     kept = {**options, "checkpoint": tmp_path, "checkpoint_steps": 1}
-    assert mvcore.fit(make(name, world.schema).float(), data, **kept, callbacks=[Ending(step)]).stopped
+    stop = StopAfter(step - 1, mvcore.StopTraining)
+    assert mvcore.fit(make(name, world.schema).float(), data, **kept, callbacks=[stop]).stopped
     again = mvcore.fit(make(name, world.schema).float(), data, **kept, resume=True).model.state_dict()
     assert all(torch.equal(again[k], v) for k, v in through.items())
 
