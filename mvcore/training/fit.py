@@ -24,10 +24,11 @@ from mvcore.training import checkpoint as checkpoints
 from mvcore.training.arguments import check_flags, check_kind, folder_of, known_arguments, plain_number
 from mvcore.training.hooks import make_manager, names
 from mvcore.training.interrupts import Interrupts
-from mvcore.training.loop import Loop, lengths
+from mvcore.training.loop import Loop
 from mvcore.training.monitor import LOSS
 from mvcore.training.ranks import check_ranks, make_accelerator
 from mvcore.training.record import record_of
+from mvcore.training.stages import lengths
 from mvcore.training.tracking import check_trackers, tracked
 
 

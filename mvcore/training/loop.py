@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
@@ -21,7 +20,7 @@ from tqdm.auto import tqdm
 
 from mvcore.data.batch import Batch
 from mvcore.data.rows import Rows, batches
-from mvcore.errors import CheckpointError, ConfigError, TrainingError
+from mvcore.errors import CheckpointError, TrainingError
 from mvcore.inference.isolation import isolated
 from mvcore.losses.base import LossOutput
 from mvcore.models.base import Model, Stage
@@ -33,8 +32,9 @@ from mvcore.training.graphs import Graphs, graphs_of
 from mvcore.training.hooks import StopTraining
 from mvcore.training.interrupts import Interrupts
 from mvcore.training.monitor import Monitor
-from mvcore.training.optimizers import make_optimizer
+from mvcore.training.optimizers import make_optimizer, make_schedule, plain_state
 from mvcore.training.ranks import same_buffers
+from mvcore.training.stages import frozen, order
 from mvcore.training.state import Progress, State
 from mvcore.training.sums import Sums
 from mvcore.training.threads import few_threads
@@ -156,7 +156,7 @@ class Loop:
     def _run(self, stages: Sequence[tuple[Stage, int]], bar: tqdm[Any]) -> None:
         while self.at.stage < len(stages):
             stage, epochs = stages[self.at.stage]
-            with _frozen(stage):
+            with frozen(stage):
                 self._stage(stage, epochs, bar, last=self.at.stage == len(stages) - 1)
             self.at.next_stage()
             if self.at.stage == len(stages):
@@ -167,7 +167,10 @@ class Loop:
         self.model.to(self.accelerator.device)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         chosen = make_optimizer(parameters, self.options)
-        self._optimizer, self._schedule = chosen, self._schedule_of(chosen, epochs)
+        self._optimizer, self._schedule = (
+            chosen,
+            make_schedule(chosen, self.options, epochs * math.ceil(len(self.data) / self.options.batch_size)),
+        )
         module, optimizer = self.accelerator.prepare(self.model, chosen)
         if self._loaded is not None:
             self._restore(chosen)
@@ -227,9 +230,9 @@ class Loop:
 
     def _epoch(self, module: nn.Module, optimizer: Any, stage: Stage, *, final: bool) -> dict[str, float]:
         self.model.train()
-        for frozen in stage.frozen:
-            frozen.eval()
-        parts = _order(len(self.data), self.options, len(self.at.history))
+        for part in stage.frozen:
+            part.eval()
+        parts = order(len(self.data), self.options, len(self.at.history))
         for i in range(self.at.batch, len(parts)):
             self._settled = False
             output = self._batch(module, optimizer, parts[i], self.at.epoch + i / len(parts), stage)
@@ -308,17 +311,6 @@ class Loop:
                 total += check_validation(output, self.at.step, self._where(stage)) * len(batch)
         return total / len(self.validation)
 
-    def _schedule_of(self, optimizer: torch.optim.Optimizer, epochs: int) -> Any:
-        total = epochs * math.ceil(len(self.data) / self.options.batch_size)
-        if self.options.schedule == "cosine":
-            return lr_scheduler.CosineAnnealingLR(optimizer, max(1, total))
-        if self.options.schedule == "one_cycle":
-            momentum = "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
-            return lr_scheduler.OneCycleLR(optimizer, self.options.lr, total_steps=total + 1, cycle_momentum=momentum)
-        if self.options.schedule == "plateau":
-            return lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10)
-        return None
-
     def _halt_if_asked(self, stage: Stage, *, saved: bool = False) -> None:
         """Ends the training if a hook or an interrupt asked for it, on any rank; the checkpoint is saved."""
         asked = self._asked or self.interrupts.asked
@@ -347,7 +339,7 @@ class Loop:
                 progress=self.at.plain(),
                 model=self.model.state_dict(),
                 optimizer=None if self._optimizer is None else self._optimizer.state_dict(),
-                schedule=None if self._schedule is None else _plain(self._schedule.state_dict()),
+                schedule=plain_state(self._schedule),
                 scaler=None if scaler is None else scaler.state_dict(),
                 ranks=tuple(ranks),
             )
@@ -374,7 +366,7 @@ class Loop:
 
     def _without_schedule(self, state: State, optimizer: torch.optim.Optimizer) -> State:
         """The state of a training whose schedule has ended, as if it had had the one that begins now."""
-        own = None if self._schedule is None else _plain(self._schedule.state_dict())
+        own = plain_state(self._schedule)
         if state.optimizer is None:
             return attrs.evolve(state, schedule=own)
         groups = zip(state.optimizer["param_groups"], optimizer.state_dict()["param_groups"], strict=True)
@@ -409,7 +401,7 @@ class Loop:
         scaler = self.accelerator.scaler
         wanted = {
             "optimizer": whole.optimizer_parts(optimizer, state.optimizer, self._forked_fields()),
-            "schedule": None if self._schedule is None else _plain(self._schedule.state_dict()),
+            "schedule": plain_state(self._schedule),
             "scaler": None if scaler is None else scaler.state_dict(),
         }
         found = {"optimizer": state.optimizer, "schedule": state.schedule, "scaler": state.scaler}
@@ -418,51 +410,3 @@ class Loop:
 
 #: What schedules move in the groups of an optimizer.
 _MOVED = ("lr", "initial_lr", "max_lr", "min_lr", "betas", "momentum")
-
-
-class _frozen:
-    """Inside, the stage's frozen modules get no gradient."""
-
-    def __init__(self, stage: Stage) -> None:
-        self._parameters = {p for m in stage.frozen for p in m.parameters() if p.requires_grad}
-
-    def __enter__(self) -> None:
-        for parameter in self._parameters:
-            parameter.requires_grad_(False)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter in self._parameters:
-            parameter.requires_grad_(True)
-
-
-def lengths(stages: Sequence[Stage], epochs: int) -> list[tuple[Stage, int]]:
-    """Whole epochs for each stage, one or more, in proportion to their shares, with the given sum.
-
-    Raises:
-        ConfigError: If there are fewer epochs than stages.
-    """
-    if epochs < len(stages):
-        named = ", ".join(repr(stage.name) for stage in stages)
-        raise ConfigError(
-            [f"epochs: the model trains in {len(stages)} stages ({named}), each for an epoch or more; got {epochs}"],
-            "training",
-        )
-    total = sum(s.share for s in stages)
-    ends = [0, *(round(epochs * sum(s.share for s in stages[: i + 1]) / total) for i in range(len(stages)))]
-    counts = [end - begin for begin, end in pairwise(ends)]
-    while 0 in counts:  # one of the longest stage's
-        counts[counts.index(max(counts))] -= 1
-        counts[counts.index(0)] += 1
-    return list(zip(stages, counts, strict=True))
-
-
-def _order(size: int, options: TrainingConfig, epoch: int) -> Sequence[Tensor]:
-    """The rows of each batch of an epoch, on every rank the same."""
-    generator = torch.Generator().manual_seed((options.seed * 1_000_003 + epoch) % 2**63)
-    parts: Sequence[Tensor] = torch.randperm(size, generator=generator).split(options.batch_size)
-    return parts
-
-
-def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A scheduler's state without what is no number, such as a function it was built with."""
-    return {k: v for k, v in state.items() if v is None or isinstance(v, bool | int | float | str | list)}
