@@ -43,7 +43,7 @@ class Monitor:
         assert self._validation is not None
         use = self.metric.partition("/")[0]
         with isolated(model, None):
-            values = evaluate(model, self._validation, train=self._data, metrics=[use]).values
+            values = evaluate(model, self._validation, train=self._data, metrics=[use], progress=False).values
         if self.metric not in values:
             near = nearest(self.metric, values)
             hint = f", did you mean {near!r}?" if near else f"; {use!r} gives {', '.join(sorted(values)) or 'none'}"

@@ -96,6 +96,11 @@ def test_the_best_epoch_is_that_of_the_metric_and_the_patience_waits_for_it() ->
     assert worst == pytest.approx(min(row["validation_imputation/a"] for row in least.history), abs=1e-6)
 
 
+def test_a_metric_that_is_watched_shows_no_bar_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    mvcore.fit(model(), rows(), validation=rows(40, seed=1), monitor="log_likelihood", epochs=1, **QUIET)
+    assert "".join(capfd.readouterr()) == ""
+
+
 def test_a_metric_changes_no_step() -> None:
     held = rows(40, 1)
     plain = mvcore.fit(model(), rows(), validation=held, epochs=3, **QUIET)
